@@ -1,0 +1,436 @@
+"""The decision core: routes, services and requests put together, one atomic step at a time.
+
+The five operations of the specification and where they are:
+
+    register_service, deregister_service   differences of a view (`apply_view`; `core.services`)
+    update_health                          a changed instance in a view (`apply_view`; `core.services`)
+    trigger_circuit_breaker                a circuit makes a transition (`core.services`)
+    route_request                          a ticket is opened: sent, queued or rejected
+    process_response                       head, end or failure of an attempt: delivered, retried, ended
+
+Nothing here waits, reads a clock or draws by itself: `now` is an argument of each step, `draw` (a uniform number in
+[0, 1)) is given at construction. A step answers for the ticket at hand; what it released for tickets that had been
+told to wait is collected for `take_woken`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from gateway.core.admission import Gate, Lane
+from gateway.core.breaker import CircuitState, Permit
+from gateway.core.facts import RequestFacts
+from gateway.core.model import FailureKind, Instance, Outcome, Reason, Route, ServicePolicy
+from gateway.core.pool import Member, Pool, Selector, Service
+from gateway.core.registry import ViewDifference
+from gateway.core.retry import may_retry_failure, may_retry_status
+from gateway.core.routing import CompileRegex, RoutingTable
+from gateway.core.services import Services
+from gateway.core.split import Split
+from gateway.core.tickets import (
+    Attempt,
+    Broken,
+    Deliver,
+    Done,
+    End,
+    Failure,
+    Head,
+    Reject,
+    Result,
+    Send,
+    Ticket,
+    TicketState,
+    Wait,
+)
+from gateway.core.timers import Timers
+from gateway.core.views import CircuitChange, CircuitView, Counters, RouteLoad
+
+_STATUSES = {
+    Reason.NO_HEALTHY_INSTANCE: 503,
+    Reason.CIRCUIT_OPEN: 503,
+    Reason.QUEUE_FULL: 503,
+    Reason.QUEUE_TIMEOUT: 503,
+    Reason.UPSTREAM_UNREACHABLE: 502,
+    Reason.UPSTREAM_RESET: 502,
+    Reason.UPSTREAM_TIMEOUT: 504,
+    Reason.BODY_TOO_LARGE: 413,
+    Reason.REQUEST_TIMEOUT: 408,
+    Reason.EXPECTATION_FAILED: 417,
+    Reason.BAD_REQUEST: 400,
+    Reason.NOT_IMPLEMENTED: 501,
+}
+"""Of the refusals that a ticket may end with; a route's `when_empty` may choose another for the first."""
+
+_REASON_OF_FAILURE = {
+    FailureKind.CONNECT_FAILURE: Reason.UPSTREAM_UNREACHABLE,
+    FailureKind.TIMEOUT: Reason.UPSTREAM_TIMEOUT,
+    FailureKind.RESET: Reason.UPSTREAM_RESET,
+    FailureKind.STALE_CONNECTION: Reason.UPSTREAM_RESET,
+}
+
+_SWITCHING_PROTOCOLS = 101
+
+
+class Gateway:
+    """All decisions of one worker. Not thread-safe: one event loop owns it."""
+
+    def __init__(
+        self,
+        compile_regex: CompileRegex,
+        draw: Callable[[], float],
+        on_circuit: Callable[[CircuitChange], None] | None = None,
+        prefer_node: str | None = None,
+    ) -> None:
+        """`prefer_node`: instances on this node are picked while there are any (a sidecar's own node)."""
+        self._compile_regex = compile_regex
+        self._draw = draw
+        self._prefer_node = prefer_node
+        self._timers = Timers()
+        self.counters = Counters()
+        self._services = Services(self._timers, self.counters, draw, self._wake_service, on_circuit)
+        self._gates: dict[str, Gate] = {}
+        self._splits: dict[str, Split] = {}
+        self._woken: list[Send | Reject] = []
+        self._ticket_count = 0
+        self.table = RoutingTable((), compile_regex)
+
+    # --- changes of the world ---
+
+    def apply_routes(self, routes: Iterable[Route], now: float) -> None:  # noqa: ARG002
+        """Puts a new table in force. Tickets keep the version they matched; counts survive by the route's name."""
+        self.table = RoutingTable(routes, self._compile_regex)
+        self._splits.clear()
+        used: dict[str, set[Selector]] = {}
+        for route in self.table.routes.values():
+            for backend in route.backends:
+                used.setdefault(backend.service, set()).add(Selector.of(backend, route.when_empty.panic))
+        self._services.retain_pools(used)
+        for name in [name for name, gate in self._gates.items() if not (gate.in_flight or gate.queued)]:
+            if name not in self.table.routes:
+                del self._gates[name]
+
+    def apply_policies(self, policies: Mapping[str, ServicePolicy], now: float) -> None:
+        """Puts service policies in force, by service; a service without one has the defaults."""
+        self._services.apply_policies(policies, now)
+
+    def apply_view(self, service: str, instances: Iterable[Instance], now: float) -> ViewDifference:
+        """Makes `instances` the mirror's content of a service; circuits of surviving instances carry over."""
+        return self._services.apply_view(service, instances, now)
+
+    def forget_service(self, service: str, now: float) -> None:
+        """Drops a service that no route names any more; what still waits for it is rejected."""
+        self._services.forget(service, now)
+        self._splits.clear()
+
+    # --- requests ---
+
+    def match(self, facts: RequestFacts) -> Route | None:
+        return self.table.match(facts)
+
+    def route_request(self, route: Route, facts: RequestFacts, now: float) -> Send | Wait | Reject:
+        """Opens a ticket for a request that matched `route`."""
+        self._ticket_count += 1
+        self.counters.tickets += 1
+        pool = self._choose(route, now)
+        ticket = Ticket(self._ticket_count, route, facts, pool)
+        pool.service.budget.count_request(now)
+        if pool.block is not None:
+            return self._reject_blocked(ticket, now)
+        return self._admit(ticket, now) or self.reject(ticket, Reason.QUEUE_FULL, now)
+
+    def process_response(
+        self, attempt: Attempt, result: Result, now: float
+    ) -> Deliver | Send | Wait | Reject | Broken | Done:
+        """Takes what became of an attempt. Must not be called once its ticket has ended."""
+        if isinstance(result, Head):
+            return self._head(attempt, result, now)
+        if isinstance(result, End):
+            self._judge(attempt, False, now)
+            self._end(attempt.ticket, Outcome.RESPONDED, now)
+            return Done(attempt.ticket)
+        return self._failure(attempt, result, now)
+
+    def abandon(self, ticket: Ticket, now: float) -> None:
+        """The client left. Says nothing about the instance; does nothing to a ticket that has ended."""
+        if ticket.state is not TicketState.ENDED:
+            self._end(ticket, Outcome.ABANDONED, now)
+
+    def reject(self, ticket: Ticket, reason: Reason, now: float) -> Reject:
+        """Ends a ticket, before its response head, for a reason that says nothing about an instance."""
+        rejection = Reject(ticket, reason, _STATUSES[reason])
+        self.counters.rejections[reason] += 1
+        self._end(ticket, Outcome.REJECTED, now)
+        return rejection
+
+    def take_woken(self) -> Sequence[Send | Reject]:
+        """Decisions for waiting tickets that the last steps released; to be taken after each operation."""
+        if not self._woken:
+            return ()
+        woken, self._woken = self._woken, []
+        return woken
+
+    # --- time ---
+
+    def tick(self, now: float) -> None:
+        """Does what is due: queues expire, circuits mature, late probes are judged, slow starts go on."""
+        self._timers.run(now)
+
+    @property
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to do next."""
+        return self._timers.next
+
+    # --- looking in ---
+
+    @property
+    def policies(self) -> Mapping[str, ServicePolicy]:
+        return self._services.policies
+
+    def services(self) -> Mapping[str, tuple[Instance, ...]]:
+        return self._services.mirrored()
+
+    def circuits(self) -> Iterator[CircuitView]:
+        return self._services.circuits()
+
+    def loads(self) -> Iterator[RouteLoad]:
+        for gate in self._gates.values():
+            yield RouteLoad(gate.name, gate.in_flight, gate.queued)
+
+    # --- choosing and admitting ---
+
+    def _choose(self, route: Route, now: float) -> Pool:
+        split = self._splits.get(route.name)
+        if split is None or split.route is not route:
+            panic = route.when_empty.panic
+            split = Split(
+                route,
+                [self._services.get(backend.service).pool(Selector.of(backend, panic)) for backend in route.backends],
+            )
+            if self.table.routes.get(route.name) is route:
+                self._splits[route.name] = split
+        for pool in split.pools:
+            self._refreshed(pool, now)
+        return split.choose()
+
+    def _admit(self, ticket: Ticket, now: float) -> Send | Wait | None:
+        """Sends or queues; None where the queue is full."""
+        gate = self._gate(ticket.route.name)
+        if not gate.holds_back(ticket):
+            sent = self._send_if_possible(ticket, gate, now)
+            if sent is not None:
+                return sent
+        limits = ticket.route.limits
+        if gate.queued >= limits.queue:
+            return None
+        until = ticket.queued_until = now + limits.queue_timeout
+        self._queue(ticket, gate)
+        self._timers.at(until, lambda at: self._expire(ticket, until, at))
+        return Wait(ticket, until)
+
+    def _send_if_possible(self, ticket: Ticket, gate: Gate, now: float) -> Send | None:
+        if gate.full(ticket.route.limits.in_flight):
+            return None
+        member = ticket.pool.pick(ticket.tried, ticket.facts, self._draw)
+        return None if member is None else self._send(ticket, member, gate, now)
+
+    def _send(self, ticket: Ticket, member: Member, gate: Gate, now: float) -> Send:
+        service = member.service
+        if ticket.state is TicketState.QUEUED:
+            gate.leave(ticket)
+        ticket.state = TicketState.ATTEMPTING
+        ticket.attempts += 1
+        self.counters.attempts += 1
+        permit = member.circuit.begin(service.policy.circuit)
+        attempt = ticket.attempt = Attempt(ticket, ticket.attempts, member, service.policy, permit)
+        self._hold(attempt, gate)
+        if permit.probe:
+            service.version += 1
+            self._timers.at(now + service.policy.circuit.open_for, lambda at: self._late_probe(attempt, at))
+        return Send(attempt)
+
+    def _hold(self, attempt: Attempt, gate: Gate) -> None:
+        gate.in_flight += 1
+        member = attempt.member
+        member.in_flight += 1
+        if member.in_flight == member.service.policy.in_flight_per_instance:
+            member.service.version += 1
+
+    def _release(self, attempt: Attempt, gate: Gate) -> None:
+        gate.in_flight -= 1
+        member = attempt.member
+        if member.in_flight == member.service.policy.in_flight_per_instance:
+            member.service.version += 1
+        member.in_flight -= 1
+        if attempt.permit.probe and not attempt.judged:
+            attempt.judged = True
+            member.circuit.cancel(attempt.permit)
+            member.service.version += 1
+
+    # --- results ---
+
+    def _head(self, attempt: Attempt, head: Head, now: float) -> Deliver | Send | Wait:
+        ticket = attempt.ticket
+        failed = head.status in attempt.policy.circuit.failure_statuses
+        if failed or attempt.permit.probe or head.status == _SWITCHING_PROTOCOLS:
+            self._judge(attempt, failed, now)
+        if may_retry_status(ticket.route.retry, ticket.facts.method, head.status, head.replayable):
+            again = self._try_again(attempt, now)
+            if again is not None:
+                return again
+        ticket.state = TicketState.RESPONDING
+        return Deliver(ticket)
+
+    def _failure(self, attempt: Attempt, failure: Failure, now: float) -> Send | Wait | Reject | Broken:
+        ticket = attempt.ticket
+        if failure.kind is FailureKind.TRUNCATED:
+            self._judge_again(attempt)
+            self._judge(attempt, True, now)
+            self._end(ticket, Outcome.BROKEN, now)
+            return Broken(ticket)
+        if failure.kind is not FailureKind.STALE_CONNECTION:
+            self._judge(attempt, True, now)
+        if may_retry_failure(ticket.route.retry, ticket.facts.method, failure.kind, failure.replayable):
+            again = self._try_again(attempt, now)
+            if again is not None:
+                return again
+        return self.reject(ticket, _REASON_OF_FAILURE[failure.kind], now)
+
+    def _try_again(self, attempt: Attempt, now: float) -> Send | Wait | None:
+        """Another attempt for the ticket, or a place in the queue for one; None where neither may be had."""
+        ticket, before = attempt.ticket, attempt.member.service
+        if ticket.attempts >= ticket.route.retry.attempts:
+            return None
+        pool = self._refreshed(ticket.pool, now)
+        if pool.block is not None:
+            pool = self._choose(ticket.route, now)
+            if pool.block is not None:
+                return None
+        if not pool.service.budget.take(pool.service.policy.retry_budget, now):
+            self.counters.retries_denied += 1
+            return None
+        tried = ticket.tried
+        ticket.tried, ticket.pool = (*tried, attempt.instance.key), pool
+        gate = self._gate(ticket.route.name)
+        self._release(attempt, gate)
+        self._refreshed(pool, now)
+        again = self._admit(ticket, now)
+        if again is None:
+            ticket.tried = tried
+            self._hold(attempt, gate)
+            return None
+        self.counters.retries += 1
+        self._wake((*before.lanes, *gate.lanes.values()), now)
+        return again
+
+    def _judge(self, attempt: Attempt, failed: bool, now: float) -> None:
+        if not attempt.judged:
+            attempt.judged = True
+            self._services.judge(attempt.member, attempt.permit, failed, now)
+
+    def _judge_again(self, attempt: Attempt) -> None:
+        """A body cut short counts, even where the head was judged well: as an ordinary failure of the present."""
+        if attempt.judged:
+            attempt.permit = Permit(attempt.member.circuit.epoch, False)
+            attempt.judged = False
+
+    def _late_probe(self, attempt: Attempt, now: float) -> None:
+        if attempt.ticket.attempt is attempt and attempt.ticket.state is TicketState.ATTEMPTING:
+            self._judge(attempt, True, now)
+
+    # --- endings ---
+
+    def _end(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
+        """Ends a ticket, whatever its state, and lets others have its places."""
+        if ticket.state is TicketState.ENDED:
+            raise AssertionError(f"ticket {ticket.id} ended twice: {ticket.outcome} and {outcome}")
+        gate = self._gate(ticket.route.name)
+        service: Service | None = None
+        if ticket.state is TicketState.QUEUED:
+            gate.leave(ticket)
+        elif ticket.attempt is not None and ticket.state is not TicketState.NEW:
+            service = ticket.attempt.member.service
+            self._release(ticket.attempt, gate)
+        ticket.state = TicketState.ENDED
+        ticket.outcome = outcome
+        self.counters.outcomes[outcome] += 1
+        if service is not None and (service.lanes or gate.lanes):
+            self._wake((*service.lanes, *gate.lanes.values()), now)
+
+    def _reject_blocked(self, ticket: Ticket, now: float) -> Reject:
+        """Ends a ticket whose pool has nothing to pick from, as the route's `when_empty` says."""
+        rejection = self.reject(ticket, ticket.pool.block or Reason.NO_HEALTHY_INSTANCE, now)
+        when_empty = ticket.route.when_empty
+        rejection.status, rejection.retry_after = when_empty.status, when_empty.retry_after
+        if rejection.reason is Reason.CIRCUIT_OPEN:
+            reopening = [
+                member.circuit.open_until
+                for member in ticket.pool.service.members.values()
+                if member.circuit.state is CircuitState.OPEN
+            ]
+            if reopening:
+                rejection.retry_after = max(0.0, min(reopening) - now)
+        return rejection
+
+    def _expire(self, ticket: Ticket, until: float, now: float) -> None:
+        if ticket.state is TicketState.QUEUED and ticket.queued_until == until:
+            self._woken.append(self.reject(ticket, Reason.QUEUE_TIMEOUT, now))
+
+    # --- the queue ---
+
+    def _gate(self, name: str) -> Gate:
+        gate = self._gates.get(name)
+        if gate is None:
+            gate = self._gates[name] = Gate(name)
+        return gate
+
+    def _queue(self, ticket: Ticket, gate: Gate) -> None:
+        gate.join(ticket)
+        ticket.state = TicketState.QUEUED
+
+    def _wake_service(self, service: Service, now: float) -> None:
+        if service.lanes:
+            self._wake(service.lanes, now)
+
+    def _wake(self, lanes: Iterable[Lane], now: float) -> None:
+        """Lets go, oldest first, every head of these lanes that may go now."""
+        candidates = {lane for lane in lanes if lane}
+        while candidates:
+            lane = min(candidates, key=lambda each: each.head.id)
+            if not self._advance(lane, now) or not lane:
+                candidates.discard(lane)
+
+    def _advance(self, lane: Lane, now: float) -> bool:
+        """Takes one ticket out of its lane, to be sent, rejected or queued elsewhere; False where all have to wait.
+
+        That is the oldest, but one that waits for a member it has not tried does not hold up those behind it.
+        """
+        self._refreshed(lane.pool, now)
+        if lane.pool.block is not None:
+            self._redirect(lane.head, lane.gate, now)
+            return True
+        for ticket in lane.tickets.values():
+            sent = self._send_if_possible(ticket, lane.gate, now)
+            if sent is not None:
+                self._woken.append(sent)
+                return True
+            if not ticket.tried:
+                break
+        return False
+
+    def _redirect(self, ticket: Ticket, gate: Gate, now: float) -> None:
+        """The pool that a queued ticket waited for has emptied: another backend's, or the end."""
+        pool = self._choose(ticket.route, now)
+        if pool.block is not None:
+            self._woken.append(self._reject_blocked(ticket, now))
+            return
+        gate.leave(ticket)
+        ticket.pool = pool
+        sent = None if gate.holds_back(ticket) else self._send_if_possible(ticket, gate, now)
+        if sent is None:
+            self._queue(ticket, gate)
+        else:
+            self._woken.append(sent)
+
+    def _refreshed(self, pool: Pool, now: float) -> Pool:
+        pool.refresh(self._prefer_node, now)
+        return pool

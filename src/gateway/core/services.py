@@ -1,0 +1,165 @@
+"""The services as the gateway runs them: the mirror's instances, each with its circuit, under its policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+from gateway.core.breaker import CircuitEvent, CircuitState, Permit
+from gateway.core.model import Instance, ServicePolicy
+from gateway.core.pool import Member, Selector, Service
+from gateway.core.registry import Registry, ViewDifference
+from gateway.core.timers import Timers
+from gateway.core.views import CircuitChange, CircuitView, Counters
+
+_WARM_STEPS = 10
+
+
+class Services:
+    """Owns the state variables `services`, `service_health` and `circuit_states`.
+
+    `changed` is called with a service after any step that could let a waiting ticket go, or leave it without hope.
+    """
+
+    def __init__(
+        self,
+        timers: Timers,
+        counters: Counters,
+        draw: Callable[[], float],
+        changed: Callable[[Service, float], None],
+        on_circuit: Callable[[CircuitChange], None] | None,
+    ) -> None:
+        self._timers = timers
+        self._counters = counters
+        self._draw = draw
+        self._notify = changed
+        self._on_circuit = on_circuit
+        self._registry = Registry()
+        self._services: dict[str, Service] = {}
+        self.policies: Mapping[str, ServicePolicy] = {}
+
+    def get(self, name: str) -> Service:
+        """The service of that name; without a view yet it has no instances."""
+        service = self._services.get(name)
+        if service is None:
+            policy = self.policies.get(name) or ServicePolicy(name)
+            service = self._services[name] = Service(name, policy)
+        return service
+
+    def mirrored(self) -> Mapping[str, tuple[Instance, ...]]:
+        return self._registry.services()
+
+    def circuits(self) -> Iterator[CircuitView]:
+        for service in self._services.values():
+            mode = service.policy.circuit.mode
+            for member in service.members.values():
+                circuit = member.circuit
+                yield CircuitView(
+                    key=member.key,
+                    service=service.name,
+                    state=circuit.state,
+                    mode=mode,
+                    since=circuit.since,
+                    open_until=circuit.open_until if circuit.state is CircuitState.OPEN else None,
+                    consecutive_failures=circuit.consecutive_failures,
+                    openings=circuit.openings,
+                    in_flight=member.in_flight,
+                )
+
+    def apply_policies(self, policies: Mapping[str, ServicePolicy], now: float) -> None:
+        self.policies = policies
+        for service in self._services.values():
+            policy = policies.get(service.name) or ServicePolicy(service.name)
+            if policy != service.policy:
+                service.policy = policy
+                self.changed(service, now)
+
+    def apply_view(self, name: str, instances: Iterable[Instance], now: float) -> ViewDifference:
+        """Makes `instances` the mirror's content of a service; circuits of surviving instances carry over."""
+        difference = self._registry.apply(name, instances)
+        self._reconcile(self.get(name), difference, now)
+        return difference
+
+    def retain_pools(self, used: Mapping[str, Collection[Selector]]) -> None:
+        """Forgets pools of backends that no route has any more, by service."""
+        for service in self._services.values():
+            service.retain_pools(used.get(service.name, ()))
+
+    def forget(self, name: str, now: float) -> None:
+        """Drops a service that no route names any more."""
+        self._reconcile(self.get(name), self._registry.forget(name), now)
+        del self._services[name]
+
+    def _reconcile(self, service: Service, difference: ViewDifference, now: float) -> None:
+        if not difference:
+            return
+        for instance in difference.deregistered:
+            self.deregister_service(service, instance)
+        for instance in difference.registered:
+            self.register_service(service, instance, now)
+        for instance in difference.changed:
+            self.update_health(service, instance, now)
+        if difference.deregistered or difference.registered:
+            keys = frozenset(service.members)
+            for pool in service.pools.values():
+                pool.retain(keys)
+        self.changed(service, now)
+
+    def register_service(self, service: Service, instance: Instance, now: float) -> None:
+        service.members[instance.key] = Member(service, instance, now)
+        self._warm_up(service, now)
+
+    def deregister_service(self, service: Service, instance: Instance) -> None:
+        """From here on the instance is never picked; what it has in flight finishes where it is."""
+        del service.members[instance.key]
+
+    def update_health(self, service: Service, instance: Instance, now: float) -> None:
+        member = service.members[instance.key]
+        if instance.weight and not member.instance.weight:
+            member.warm_since = now
+            self._warm_up(service, now)
+        member.instance = instance
+
+    def judge(self, member: Member, permit: Permit, failed: bool, now: float) -> None:
+        """Records one judged attempt on the member's circuit, and makes the transition that its rules call for."""
+        circuit, policy = member.circuit, member.service.policy.circuit
+        if member.service.members.get(member.key) is not member:
+            return
+        event = circuit.fail(permit, policy, now) if failed else circuit.succeed(permit, policy, now)
+        if event is not None:
+            self.trigger_circuit_breaker(member, event, now)
+        elif permit.probe:
+            self.changed(member.service, now)
+
+    def trigger_circuit_breaker(self, member: Member, event: CircuitEvent, now: float) -> None:
+        """Makes a transition of one circuit, unless `max_open` forbids another open one."""
+        service, circuit = member.service, member.circuit
+        if event is CircuitEvent.TRIP and not service.may_open_another():
+            self._counters.openings_held += 1
+            return
+        before, policy = circuit.state, service.policy.circuit
+        circuit.apply(event, policy, now, self._draw)
+        if circuit.state is CircuitState.OPEN:
+            epoch = circuit.epoch
+            self._timers.at(circuit.open_until, lambda at: self._mature(member, epoch, at))
+        elif circuit.state is CircuitState.CLOSED:
+            member.warm_since = now
+            self._warm_up(service, now)
+        if self._on_circuit is not None:
+            change = CircuitChange(service.name, member.key, event, before, circuit.state, policy.mode, now)
+            self._on_circuit(change)
+        self.changed(service, now)
+
+    def changed(self, service: Service, now: float) -> None:
+        service.version += 1
+        self._notify(service, now)
+
+    def _mature(self, member: Member, epoch: int, now: float) -> None:
+        if member.circuit.epoch == epoch and member.service.members.get(member.key) is member:
+            self.trigger_circuit_breaker(member, CircuitEvent.MATURE, now)
+
+    def _warm_up(self, service: Service, now: float) -> None:
+        """Has the weights of a service recomputed at each step of its slow start."""
+        length = service.policy.slow_start
+        if length:
+            for step in range(1, _WARM_STEPS):
+                self._timers.at(now + length * step / (_WARM_STEPS - 1), lambda at: self.changed(service, at))
