@@ -168,10 +168,9 @@ class RoutingTable:
     def _match_wildcard(self, host: str, facts: RequestFacts) -> Route | None:
         labels = host.rsplit(".", self._wildcard_labels[0])
         for count in self._wildcard_labels:
-            # The first piece is what the asterisk stands for, so it must not be empty.
-            if count < len(labels) and labels[-count - 1]:
-                table = self._wildcards.get(".".join(labels[-count:]))
-                found = table.find(facts) if table is not None else None
+            suffix = ".".join(labels[-count:])
+            if suffix in self._wildcards and len(host) > len(suffix) + 1:
+                found = self._wildcards[suffix].find(facts)
                 if found is not None:
                     return found
         return None

@@ -1,0 +1,47 @@
+"""Regular expressions of operators, on an engine whose time is linear in what clients send (RE2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import re2
+
+MAX_PATTERN = 1024
+"""Characters."""
+
+
+class BadPattern(ValueError):
+    """A pattern that RE2 does not compile; the message is RE2's."""
+
+
+@lru_cache(maxsize=16_384)
+def compile_full_match(pattern: str) -> Callable[[str], bool]:
+    """A test for the whole of a text. Text that is not Unicode (bytes from the wire kept as surrogates) never matches.
+
+    Raises BadPattern. Compiled patterns are kept, so that a table built anew on each change costs no compilation.
+    """
+    options = re2.Options()
+    options.log_errors = False
+    options.never_capture = True
+    if len(pattern) > MAX_PATTERN:
+        raise BadPattern(f"pattern longer than {MAX_PATTERN} characters")
+    try:
+        compiled = re2.compile(pattern, options=options)
+    except re2.error as error:
+        raise BadPattern(_message(error)) from None
+    except UnicodeEncodeError:
+        raise BadPattern("pattern is not valid Unicode") from None
+
+    def full_match(text: str) -> bool:
+        try:
+            return compiled.fullmatch(text) is not None
+        except UnicodeEncodeError:
+            return False
+
+    return full_match
+
+
+def _message(error: re2.error) -> str:
+    reason = error.args[0] if error.args else "does not compile"
+    return reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
