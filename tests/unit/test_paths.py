@@ -73,8 +73,9 @@ def test_normal_forms(raw: str, expected: str) -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        "/%00", "/a%", "/a%2", "/%zz", "/%u0041", "/a#b", "/a?b", "/a\\b", "/a b", "/a\tb", "/a\nb", "/a\n", "/\x7f", "/é", "/\udce9",
-        "a", "*", "http://x/", "/a/..;/admin", "/a/..;x=1/admin", "/.;", "/a/..%2fadmin", "/a%2f..", "/a%5c..%5cb", "/a/%2e%2e%2fadmin",
+        "/%00", "/a%", "/a%2", "/%zz", "/%u0041", "/a#b", "/a?b", "/a\\b", "/a b", "/a\tb", "/a\nb", "/a\n", "/\x7f",
+        "/é", "/\udce9", "a", "*", "http://x/", "/a/..;/admin", "/a/..;x=1/admin", "/.;", "/a/..%2fadmin", "/a%2f..",
+        "/a%5c..%5cb", "/a/%2e%2e%2fadmin",
     ],
 )  # fmt: skip
 def test_refused(raw: str) -> None:

@@ -109,7 +109,14 @@ def test_hosts_go_exact_then_longest_wildcard_then_none() -> None:
         "example.com",
         None,
     ]
-    assert [winner(routes, facts(host=host)) for host in hosts] == ["exact", "long", "long", "short", "any", "any"]
+    assert [winner(routes, facts(host=host)) for host in hosts] == [
+        "exact",
+        "long",
+        "long",
+        "short",
+        "any",
+        "any",
+    ]
 
 
 @pytest.mark.parametrize("host", ["example.com", "xexample.com", ".example.com", "com", "", None])

@@ -9,6 +9,8 @@ import re2
 
 MAX_PATTERN = 1024
 """Characters."""
+MAX_MEMORY = 1 << 20
+"""Bytes that one compiled pattern may use; RE2 refuses a pattern that needs more."""
 
 
 class BadPattern(ValueError):
@@ -24,6 +26,7 @@ def compile_full_match(pattern: str) -> Callable[[str], bool]:
     options = re2.Options()
     options.log_errors = False
     options.never_capture = True
+    options.max_mem = MAX_MEMORY
     if len(pattern) > MAX_PATTERN:
         raise BadPattern(f"pattern longer than {MAX_PATTERN} characters")
     try:
