@@ -1,0 +1,366 @@
+"""Settings of the process: `gateway.toml`, then `GATEWAY_*` environment variables, then flags, in rising order.
+
+One name serves all three: `drain_time` in the file is `GATEWAY_DRAIN_TIME` in the environment and `--drain-time` on the
+command line, and all three are read by the same parsers. `docs/reference/settings.md` is generated from here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import socket
+import tomllib
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field, PlainSerializer, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+ENVIRONMENT_PREFIX = "GATEWAY_"
+DEFAULT_FILE = Path("gateway.toml")
+
+Network = IPv4Network | IPv6Network
+
+
+class SettingsError(Exception):
+    """What is wrong with the settings, one line for each problem, naming where the value was given."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class Address(NamedTuple):
+    """Where to listen or what to advertise; an empty host means what the setting says it means."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+_SIZES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+
+def parse_duration(value: object) -> object:
+    """`250ms`, `10s`, `5m`, `1h`, or a number of seconds, to seconds. What is not text is left to the type."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", value.strip())
+    if found is None:
+        raise ValueError(f"{value!r} is not a duration such as 250ms, 10s or 5m")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def parse_size(value: object) -> object:
+    """`64KiB`, `1MiB`, or a number of bytes, to bytes. What is not text is left to the type."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"(\d+)(B|KiB|MiB|GiB|)", value.strip())
+    if found is None:
+        raise ValueError(f"{value!r} is not a size such as 8KiB or 1MiB")
+    return int(found[1]) * _SIZES[found[2]]
+
+
+def parse_address(value: object) -> object:
+    """`:8080`, `127.0.0.1:8080`, `[::1]:8080` or `host:8080` to an `Address`."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\s:/\[\]]*)):(\d{1,5})", value.strip())
+    if found is None or int(found[3]) > 65535:
+        raise ValueError(f"{value!r} is not an address such as :8080, 127.0.0.1:8080 or [::1]:8080")
+    return Address(found[1] or found[2] or "", int(found[3]))
+
+
+def _split(value: object) -> object:
+    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+
+
+def _network(value: object) -> object:
+    return ip_network(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
+Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
+Endpoint = Annotated[Address, BeforeValidator(parse_address), PlainSerializer(str), NoDecode]
+Networks = Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], BeforeValidator(_split), NoDecode]
+KeyPart = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
+KeyPath = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$", max_length=256)]
+
+
+def _setting(default: Any, group: str, description: str, unit: str = "") -> Any:  # noqa: ANN401 - as pydantic's Field
+    return Field(
+        default, description=description, validate_default=True, json_schema_extra={"group": group, "unit": unit}
+    )
+
+
+class Settings(BaseSettings):
+    """All settings of one gateway process, checked and frozen. Made by `load`; durations are seconds, sizes bytes."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    mode: Literal["edge", "sidecar"] = _setting(
+        "edge",
+        "Identity",
+        "`edge` listens publicly; `sidecar` listens on loopback and prefers instances of its own node.",
+    )
+    prefix: KeyPath = _setting(
+        "gateway", "Identity", "Prefix in Consul KV under which this group of gateways has its routes and policies."
+    )
+    service: KeyPart = _setting(
+        "gateway",
+        "Identity",
+        "The gateway's own service name in Consul, and its name in `Via`; a route to it is rejected.",
+    )
+    id: KeyPart | None = _setting(
+        None,
+        "Identity",
+        "Name of this gateway among its group: its status key and its service id. By default made of the host's name "
+        "and the proxy port, so that it survives restarts.",
+    )
+
+    listen: Endpoint = _setting(
+        ":8080",
+        "Listeners",
+        "Where the proxy listens. Without a host: all interfaces in edge mode, loopback in sidecar mode.",
+    )
+    admin_listen: Endpoint = _setting(
+        "127.0.0.1:8081", "Listeners", "Where the admin surface listens. It has no authentication: keep it private."
+    )
+
+    consul_address: str | None = _setting(
+        None, "Consul", "Consul agent, `host:port` or URL. Default: `CONSUL_HTTP_ADDR`, or 127.0.0.1:8500."
+    )
+    consul_token: SecretStr | None = _setting(
+        None, "Consul", "ACL token. Default: `CONSUL_HTTP_TOKEN`. There is no flag for it: process lists show flags."
+    )
+    consul_token_file: Path | None = _setting(
+        None, "Consul", "File with the ACL token, read again when it changes. Default: `CONSUL_HTTP_TOKEN_FILE`."
+    )
+    consul_datacenter: str | None = _setting(None, "Consul", "Datacenter to ask. Default: `CONSUL_DATACENTER`.")
+    consul_namespace: str | None = _setting(None, "Consul", "Namespace to ask. Default: `CONSUL_NAMESPACE`.")
+    consul_ca_file: Path | None = _setting(
+        None, "Consul", "CA certificates that Consul's certificate is checked against. Default: `CONSUL_CACERT`."
+    )
+    consul_cert_file: Path | None = _setting(
+        None, "Consul", "Client certificate towards Consul. Default: `CONSUL_CLIENT_CERT`."
+    )
+    consul_key_file: Path | None = _setting(
+        None, "Consul", "Key of that client certificate. Default: `CONSUL_CLIENT_KEY`."
+    )
+    consul_verify: bool | None = _setting(
+        None, "Consul", "Whether Consul's certificate is checked. Default: `CONSUL_HTTP_SSL_VERIFY`, or yes."
+    )
+
+    snapshot: Path | None = _setting(
+        None,
+        "View of Consul",
+        "File that keeps the last good view, for a start while Consul is away. Without it there is no such start.",
+    )
+    grace: Duration = _setting(
+        30.0,
+        "View of Consul",
+        "How long a doubtful emptiness (after a reconnect or an index that fell) is not believed.",
+        "s",
+    )
+    max_watches: Count = _setting(
+        100,
+        "View of Consul",
+        "Most blocking queries at once towards Consul, which allows 200 connections for each client address.",
+        "connections",
+    )
+    allowed_addresses: Networks = _setting(
+        (), "View of Consul", "Networks that instances may have their addresses in. Empty: all that are not denied."
+    )
+    denied_addresses: Networks = _setting(
+        "0.0.0.0/8,169.254.0.0/16,224.0.0.0/4,255.255.255.255/32,::/128,fe80::/10,ff00::/8",
+        "View of Consul",
+        "Networks whose instances are left out; by default the link-local (cloud metadata), multicast and "
+        "unspecified ones.",
+    )
+    ready_max_age: Duration | None = _setting(
+        None,
+        "View of Consul",
+        "Age of the oldest view at which `/readyz` fails. Unset: a stale view leaves the gateway ready, because losing "
+        "Consul must not take the whole fleet out.",
+        "s",
+    )
+
+    register_self: bool = _setting(
+        True,
+        "Registration",
+        "Whether the gateway registers itself as an instance of `service`, with a health check.",
+    )
+    advertise: Endpoint | None = _setting(
+        None,
+        "Registration",
+        "Address that is registered. Without a host: the Consul node's address. Default: the port of `listen`.",
+    )
+    write_status: bool = _setting(
+        True, "Registration", "Whether verdicts on routes are written to `<prefix>/status/<id>` in KV."
+    )
+
+    trusted_hops: Networks = _setting(
+        (), "Requests", "Networks of proxies in front, whose `Forwarded` and `X-Forwarded-*` are believed."
+    )
+    forwarded: bool = _setting(
+        True, "Requests", "Whether `Forwarded` is sent upstream, beside `X-Forwarded-*`, which always are."
+    )
+
+    max_request_line: Size = _setting(8192, "Limits", "Longest request line; longer ones are answered 414.", "bytes")
+    max_header_field: Size = _setting(8192, "Limits", "Longest single header field; else 431.", "bytes")
+    max_header_count: Count = _setting(128, "Limits", "Most header fields of a request; else 431.", "fields")
+    max_header_size: Size = _setting(65536, "Limits", "Largest size of all header fields together; else 431.", "bytes")
+    max_connections: Count = _setting(
+        10000, "Limits", "Most client connections at once; above it the oldest idle one is closed.", "connections"
+    )
+    keep_alive: Duration = _setting(75.0, "Limits", "How long an idle client connection is kept.", "s")
+    header_timeout: Duration = _setting(
+        10.0, "Limits", "Time from a request's first byte (or from the connection) to the end of its headers.", "s"
+    )
+    body_timeout: Duration = _setting(30.0, "Limits", "Longest silence while a request body is awaited.", "s")
+    write_timeout: Duration = _setting(30.0, "Limits", "Longest time that a client may leave our bytes unread.", "s")
+
+    drain_time: Duration = _setting(
+        10.0,
+        "Shutdown",
+        "After SIGTERM: how long requests are served on while readiness fails and the registration is gone.",
+        "s",
+    )
+    finish_limit: Duration = _setting(
+        30.0, "Shutdown", "After that: how long requests in flight may take to finish before they are cut.", "s"
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "Logs", "Least level that is logged.")
+    log_format: Literal["json", "console"] = _setting(
+        "json", "Logs", "`json`: one object a line; `console`: for people. Both go to standard error."
+    )
+    access_log: str = _setting(
+        "on", "Logs", "`on`: one JSON line for each request to standard output; `off`; or the path of a file."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings' signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """`load` merges the sources itself, to be able to say where a bad value came from."""
+        return (init_settings,)
+
+    @property
+    def gateway_id(self) -> str:
+        """`id`, or `<host name>-<proxy port>`."""
+        if self.id is not None:
+            return self.id
+        host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()).strip("-._") or "gateway"
+        return f"{host[:100]}-{self.listen.port}"
+
+    @property
+    def listen_host(self) -> str | None:
+        """Host to bind the proxy to; None is all interfaces."""
+        if self.listen.host:
+            return self.listen.host
+        return "127.0.0.1" if self.mode == "sidecar" else None
+
+    def consul_environment(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """`environment` with Consul's own variables replaced where a setting of ours overrides them."""
+        mine = {
+            "CONSUL_HTTP_ADDR": self.consul_address,
+            "CONSUL_HTTP_TOKEN": self.consul_token and self.consul_token.get_secret_value(),
+            "CONSUL_HTTP_TOKEN_FILE": self.consul_token_file,
+            "CONSUL_DATACENTER": self.consul_datacenter,
+            "CONSUL_NAMESPACE": self.consul_namespace,
+            "CONSUL_CACERT": self.consul_ca_file,
+            "CONSUL_CLIENT_CERT": self.consul_cert_file,
+            "CONSUL_CLIENT_KEY": self.consul_key_file,
+            "CONSUL_HTTP_SSL_VERIFY": None if self.consul_verify is None else str(self.consul_verify).lower(),
+        }
+        overridden = {name: str(value) for name, value in mine.items() if value is not None}
+        credentials = {"CONSUL_HTTP_TOKEN", "CONSUL_HTTP_TOKEN_FILE"}
+        hidden = credentials if credentials & overridden.keys() else set()
+        return {name: value for name, value in environment.items() if name not in hidden} | overridden
+
+
+def environment_name(field: str) -> str:
+    """`drain_time` → `GATEWAY_DRAIN_TIME`."""
+    return ENVIRONMENT_PREFIX + field.upper()
+
+
+def flag_name(field: str) -> str:
+    """`drain_time` → `--drain-time`."""
+    return "--" + field.replace("_", "-")
+
+
+def load(flags: Mapping[str, object] | None = None, file: Path | None = None) -> Settings:
+    """The settings from `file` (by default `gateway.toml` here, if there is one), the environment and `flags`.
+
+    Raises `SettingsError` with one line for each problem: an unreadable file, an unknown key, a bad value.
+    """
+    if file is None and (named := os.environ.get(environment_name("config"))):
+        file = Path(named)
+    in_file = _read(file or DEFAULT_FILE, required=file is not None)
+    in_environment = EnvSettingsSource(Settings)()
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    try:
+        return Settings(**{**in_file, **in_environment, **given})
+    except ValidationError as error:
+        problems = []
+        for problem in error.errors():
+            field = str(problem["loc"][0]) if problem["loc"] else ""
+            if field in given:
+                where = flag_name(field)
+            elif field in in_environment:
+                where = environment_name(field)
+            else:
+                where = f"{file or DEFAULT_FILE}: {field}"
+            problems.append(f"{where}: {_explain(field, problem['type'], problem['msg'])}")
+        raise SettingsError(list(dict.fromkeys(problems))) from None
+
+
+def misspelt_environment(environment: Mapping[str, str]) -> list[str]:
+    """Warnings for `GATEWAY_*` variables that look like a setting misspelt.
+
+    Others are left alone: Kubernetes sets `GATEWAY_SERVICE_HOST` and the like for a service named `gateway`.
+    """
+    known = [environment_name(field) for field in (*Settings.model_fields, "config")]
+    strange = [name for name in environment if name.startswith(ENVIRONMENT_PREFIX) and name not in known]
+    near = ((name, difflib.get_close_matches(name, known, n=1, cutoff=0.85)) for name in sorted(strange))
+    return [f"{name} is not a setting; did you mean {found[0]}?" for name, found in near if found]
+
+
+def _read(file: Path, *, required: bool) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if required:
+            raise SettingsError([f"{file}: there is no such file"]) from None
+        return {}
+    except OSError as error:
+        raise SettingsError([f"{file}: cannot be read: {error.strerror}"]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError([f"{file}: not TOML: {error}"]) from None
+
+
+def _explain(field: str, kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(field, Settings.model_fields, n=1)
+        return "unknown setting" + (f"; did you mean {near[0]}?" if near else "")
+    return message.removeprefix("Value error, ")

@@ -1,0 +1,171 @@
+"""The access log: one JSON line for each request, written by a thread so that a slow disk never holds the loop.
+
+The buffer is bounded; what does not fit is dropped and counted, because a request matters more than its line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import BinaryIO
+
+import msgspec
+
+from gateway.telemetry.text import clean
+
+BUFFER_LIMIT = 4 << 20
+"""Bytes kept while the writer is busy."""
+LINE_LIMIT = 8192
+FLUSH_INTERVAL = 0.2
+
+_log = logging.getLogger(__name__)
+
+
+class AccessEntry(msgspec.Struct, frozen=True, gc=False):
+    """One request that ended. `duration` is seconds; `status` 0 means that no response was sent."""
+
+    ts: str
+    method: str
+    host: str
+    path: str
+    status: int
+    outcome: str
+    duration: float
+    client_ip: str
+    request_id: str
+    route: str | None = None
+    reason: str | None = None
+    instance: str | None = None
+    attempts: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    tries: tuple[tuple[str, str, float], ...] = ()
+    """Instance, failure or status, and seconds of each attempt."""
+
+
+class AccessLog:
+    """Writes entries to standard output (`on`), nowhere (`off`), or to the file at a path, which rotation may move."""
+
+    def __init__(self, target: str) -> None:
+        """Raises OSError if the file can't be opened."""
+        self.dropped = 0
+        self.enabled = target != "off"
+        self._path = None if target in ("on", "off") else Path(target)
+        self._file: BinaryIO | None = None
+        if self.enabled:
+            self._file = sys.stdout.buffer if self._path is None else _open(self._path)
+        self._buffer: list[bytes] = []
+        self._size = 0
+        self._encoder = msgspec.json.Encoder()
+        self._timer: asyncio.TimerHandle | None = None
+        self._chunks: SimpleQueue[tuple[asyncio.AbstractEventLoop, list[bytes]]] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._failed = False
+
+    def write(self, entry: AccessEntry) -> None:
+        """Takes an entry; to be called in the event loop."""
+        if not self.enabled:
+            return
+        if self._size >= BUFFER_LIMIT:
+            self.dropped += 1
+            return
+        try:
+            line = self._encoder.encode(entry)
+        except UnicodeEncodeError:
+            line = b"\\"
+        if not line.isascii() or b"\\" in line or len(line) > LINE_LIMIT:
+            line = self._encoder.encode(_cleaned(entry))
+        self._buffer.append(line)
+        self._size += len(line) + 1
+        if self._timer is None and self._idle.is_set():
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_INTERVAL, self._flush)
+
+    async def close(self, limit: float = 2.0) -> None:
+        """Writes what is buffered, for at most `limit` seconds."""
+        self.enabled = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._flush()
+        try:
+            async with asyncio.timeout(limit):
+                await self._idle.wait()
+        except TimeoutError:
+            self.dropped += len(self._buffer)
+            return
+        if self._path is not None and self._file is not None:
+            self._file.close()
+
+    def _flush(self) -> None:
+        self._timer = None
+        if not self._buffer:
+            return
+        if self._thread is None:
+            # A daemon: a reader of standard output that hangs must not keep the process from ending.
+            self._thread = Thread(target=self._write_out, name="access-log", daemon=True)
+            self._thread.start()
+        self._idle.clear()
+        self._chunks.put((asyncio.get_running_loop(), self._buffer))
+        self._buffer, self._size = [], 0
+
+    def _written(self, lost: int, error: str | None) -> None:
+        self.dropped += lost
+        if error is not None and not self._failed:
+            _log.warning("The access log cannot be written.", extra={"error": error})
+        self._failed = error is not None
+        if self._buffer:
+            self._flush()
+        else:
+            self._idle.set()
+
+    def _write_out(self) -> None:
+        while True:
+            loop, lines = self._chunks.get()
+            lost, problem = 0, None
+            try:
+                self._append(b"\n".join([*lines, b""]))
+            except (OSError, ValueError) as error:
+                lost, problem = len(lines), str(error)
+            try:
+                loop.call_soon_threadsafe(self._written, lost, problem)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                return
+
+    def _append(self, chunk: bytes) -> None:
+        if self._path is not None and self._moved(self._path):
+            if self._file is not None:
+                self._file.close()
+            self._file = _open(self._path)
+        assert self._file is not None
+        rest = memoryview(chunk)
+        while rest:
+            rest = rest[self._file.write(rest) or 0 :]
+        self._file.flush()
+
+    def _moved(self, path: Path) -> bool:
+        assert self._file is not None
+        if self._file.closed:
+            return True
+        try:
+            there, here = path.stat(), os.fstat(self._file.fileno())
+        except FileNotFoundError:
+            return True
+        return (there.st_ino, there.st_dev) != (here.st_ino, here.st_dev)
+
+
+def _open(path: Path) -> BinaryIO:
+    return path.open("ab", buffering=0)
+
+
+def _cleaned(entry: AccessEntry) -> AccessEntry:
+    changes = {name: clean(value) for name in entry.__struct_fields__ if isinstance(value := getattr(entry, name), str)}
+    tries = tuple(
+        (clean(instance, 256), clean(result, 64), duration) for instance, result, duration in entry.tries[:16]
+    )
+    return msgspec.structs.replace(entry, tries=tries, **changes)
