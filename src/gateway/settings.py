@@ -49,18 +49,19 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SIZES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 def parse_duration(value: object) -> object:
-    """`250ms`, `10s`, `5m`, `1h`, or a number of seconds, to seconds. What is not text is left to the type."""
+    """`250ms`, `10s`, `1m30s`, `1h`, or a number of seconds, to seconds. What is not text is left to the type."""
     if not isinstance(value, str):
         return value
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", value.strip())
-    if found is None:
-        raise ValueError(f"{value!r} is not a duration such as 250ms, 10s or 5m")
-    return float(found[1]) * _UNITS[found[2]]
+    if re.fullmatch(r"\d+(\.\d+)?", value.strip()):
+        return float(value)
+    if not re.fullmatch(r"(\d+(\.\d+)?(ms|s|m|h))+", value.strip()):
+        raise ValueError(f"{value!r} is not a duration such as 250ms, 10s or 1m30s")
+    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([\d.]+)(ms|s|m|h)", value))
 
 
 def parse_size(value: object) -> object:
@@ -92,8 +93,9 @@ def _network(value: object) -> object:
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
-Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
-Count = Annotated[int, Field(ge=0)]
+PositiveSize = Annotated[int, BeforeValidator(parse_size), Field(ge=1)]
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Endpoint = Annotated[Address, BeforeValidator(parse_address), PlainSerializer(str), NoDecode]
 Networks = Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], BeforeValidator(_split), NoDecode]
 KeyPart = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
@@ -124,13 +126,13 @@ class Settings(BaseSettings):
     service: KeyPart = _setting(
         "gateway",
         "Identity",
-        "The gateway's own service name in Consul, and its name in `Via`; a route to it is rejected.",
+        "The gateway's own service name in Consul; a route to it is rejected.",
     )
     id: KeyPart | None = _setting(
         None,
         "Identity",
-        "Name of this gateway among its group: its status key and its service id. By default made of the host's name "
-        "and the proxy port, so that it survives restarts.",
+        "Name of this gateway among its group: in its status key, its service id and `Via`. By default made of the host's "
+        "name and the proxy port, so that it survives restarts.",
     )
 
     listen: Endpoint = _setting(
@@ -177,7 +179,7 @@ class Settings(BaseSettings):
         "How long a doubtful emptiness (after a reconnect or an index that fell) is not believed.",
         "s",
     )
-    max_watches: Count = _setting(
+    max_watches: Positive = _setting(
         100,
         "View of Consul",
         "Most blocking queries at once towards Consul, which allows 200 connections for each client address.",
@@ -217,22 +219,22 @@ class Settings(BaseSettings):
     trusted_hops: Networks = _setting(
         (), "Requests", "Networks of proxies in front, whose `Forwarded` and `X-Forwarded-*` are believed."
     )
-    forwarded: bool = _setting(
-        True, "Requests", "Whether `Forwarded` is sent upstream, beside `X-Forwarded-*`, which always are."
-    )
 
-    max_request_line: Size = _setting(8192, "Limits", "Longest request line; longer ones are answered 414.", "bytes")
-    max_header_field: Size = _setting(8192, "Limits", "Longest single header field; else 431.", "bytes")
-    max_header_count: Count = _setting(128, "Limits", "Most header fields of a request; else 431.", "fields")
-    max_header_size: Size = _setting(65536, "Limits", "Largest size of all header fields together; else 431.", "bytes")
-    max_connections: Count = _setting(
+    max_connections: Positive = _setting(
         10000, "Limits", "Most client connections at once; above it the oldest idle one is closed.", "connections"
     )
     keep_alive: Duration = _setting(75.0, "Limits", "How long an idle client connection is kept.", "s")
-    header_timeout: Duration = _setting(
-        10.0, "Limits", "Time from a request's first byte (or from the connection) to the end of its headers.", "s"
+    max_line: PositiveSize = _setting(8190, "Limits", "Longest request line; longer ones are answered 414.", "bytes")
+    max_field: PositiveSize = _setting(8190, "Limits", "Longest single header field; else 431.", "bytes")
+    max_fields: Positive = _setting(128, "Limits", "Most header fields of a request; else 431.", "fields")
+    max_head: PositiveSize = _setting(65536, "Limits", "Largest size of all header fields together; else 431.", "bytes")
+    head_timeout: Duration = _setting(10.0, "Limits", "Time from the first byte of a request's head to its last.", "s")
+    body_grace: Duration = _setting(
+        5.0, "Limits", "How long a client that we wait for may be slow with its body, beyond `body_rate`.", "s"
     )
-    body_timeout: Duration = _setting(30.0, "Limits", "Longest silence while a request body is awaited.", "s")
+    body_rate: Rate = _setting(
+        240.0, "Limits", "Slowest pace at which a client may send a body that we wait for.", "bytes/s"
+    )
     write_timeout: Duration = _setting(30.0, "Limits", "Longest time that a client may leave our bytes unread.", "s")
 
     drain_time: Duration = _setting(

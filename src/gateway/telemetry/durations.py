@@ -1,0 +1,74 @@
+"""Histograms of durations, counted by hand and shown as OpenTelemetry data.
+
+The SDK's own `Histogram.record` costs 7 to 9 µs, which is a large share of what a whole request may cost; finding a
+bucket and adding to a list costs a tenth of that. What is collected are the SDK's own public data points.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+
+from opentelemetry.sdk.metrics.export import AggregationTemporality, Histogram, HistogramDataPoint, Metric
+
+BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+"""Seconds; what OpenTelemetry's semantic conventions advise for HTTP durations."""
+SERIES_LIMIT = 2000
+"""As the SDK's own limit; what is above it is counted together, marked `otel.metric.overflow`."""
+
+Labels = tuple[str, ...]
+_OVERFLOW: Labels = ("otel.metric.overflow",)
+
+
+class DurationHistogram:
+    """`names` are the attribute names of the labels that `record` is given; an empty label is left out."""
+
+    def __init__(self, name: str, description: str, names: tuple[str, ...], limit: int = SERIES_LIMIT) -> None:
+        self._name = name
+        self._description = description
+        self._names = names
+        self._limit = limit
+        self._counts: dict[Labels, list[int]] = {}
+        self._sums: dict[Labels, float] = {}
+        self._since = time.time_ns()
+
+    def record(self, labels: Labels, seconds: float) -> None:
+        counts = self._counts.get(labels)
+        if counts is None:
+            if len(self._counts) >= self._limit:
+                labels = _OVERFLOW
+            counts = self._counts.setdefault(labels, [0] * (len(BOUNDS) + 1))
+            self._sums.setdefault(labels, 0.0)
+        counts[bisect_left(BOUNDS, seconds)] += 1
+        self._sums[labels] += seconds
+
+    def keep(self, wanted: Callable[[Labels], bool]) -> None:
+        """Forgets the series whose labels are not wanted any more."""
+        for labels in [labels for labels in self._counts if labels != _OVERFLOW and not wanted(labels)]:
+            del self._counts[labels], self._sums[labels]
+
+    def metric(self) -> Metric:
+        """What was counted so far, copied."""
+        now = time.time_ns()
+        points = [
+            HistogramDataPoint(
+                attributes=self._attributes(labels),
+                start_time_unix_nano=self._since,
+                time_unix_nano=now,
+                count=sum(counts),
+                sum=self._sums[labels],
+                bucket_counts=tuple(counts),
+                explicit_bounds=BOUNDS,
+                min=math.inf,
+                max=-math.inf,
+            )
+            for labels, counts in self._counts.items()
+        ]
+        return Metric(self._name, self._description, "s", Histogram(points, AggregationTemporality.CUMULATIVE))
+
+    def _attributes(self, labels: Labels) -> Mapping[str, str | bool]:
+        if labels == _OVERFLOW:
+            return {_OVERFLOW[0]: True}
+        return {name: label for name, label in zip(self._names, labels, strict=True) if label}

@@ -1,0 +1,54 @@
+"""What the metrics are read from at a scrape: callables of whoever owns the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.core.model import Instance
+from gateway.core.views import CircuitView, Counters, RouteLoad
+
+
+class ViewLike(Protocol):
+    """One watched view of Consul. `age` is seconds since it was last confirmed, None before the first time."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def age(self) -> float | None: ...
+    @property
+    def wakeups(self) -> int: ...
+    @property
+    def empty_wakeups(self) -> int: ...
+    @property
+    def throttled(self) -> int: ...
+
+
+VIEW_STATES = ("pending", "live", "stale", "denied", "doubted", "failing")
+
+
+def _none() -> int:
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricSources:
+    """Each is called in the event loop, once for each scrape, and has to be quick."""
+
+    counters: Callable[[], Counters]
+    routes: Callable[[], Iterable[str]]
+    """Names of the effective routes; the series of others are forgotten."""
+    services: Callable[[], Mapping[str, Sequence[Instance]]]
+    circuits: Callable[[], Iterable[CircuitView]]
+    loads: Callable[[], Iterable[RouteLoad]]
+    views: Callable[[], Iterable[ViewLike]]
+    rejected_keys: Callable[[], int] = _none
+    dropped_instances: Callable[[], int] = _none
+    """Instances that Consul lists and the gateway leaves out: malformed, or of a denied address."""
+    dropped_log_lines: Callable[[], int] = _none
+    connections: Callable[[], int] = _none
+    """Client connections that are open."""
+    ready: Callable[[], bool] = lambda: True
