@@ -1,0 +1,145 @@
+"""The asyncio shell round the core: its clock, its one timer, and the requests that wait for a decision."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from gateway.core.facts import RequestFacts
+from gateway.core.gateway import Gateway
+from gateway.core.model import Instance, Reason, Route, ServicePolicy
+from gateway.core.registry import ViewDifference
+from gateway.core.tickets import Attempt, Broken, Deliver, Done, End, Failure, Head, Reject, Send, Ticket, Wait
+
+
+class Waiting:
+    """A ticket that is queued. Cancelled in `wait`, it gives its place up."""
+
+    __slots__ = ("_conductor", "_future", "ticket")
+
+    def __init__(self, conductor: Conductor, ticket: Ticket, future: asyncio.Future[Send | Reject]) -> None:
+        self._conductor = conductor
+        self.ticket = ticket
+        self._future = future
+
+    async def wait(self) -> Send | Reject:
+        try:
+            return await self._future
+        except asyncio.CancelledError:
+            self._conductor.give_up(self.ticket)
+            raise
+
+
+class Conductor:
+    """All calls of one event loop into its core go through here, so that whoever a step wakes is told at once."""
+
+    def __init__(self, core: Gateway, clock: Callable[[], float]) -> None:
+        self.core = core
+        self._clock = clock
+        self._waiting: dict[int, asyncio.Future[Send | Reject]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    # --- requests ---
+
+    async def admit(self, route: Route, facts: RequestFacts) -> Send | Reject:
+        """Opens a ticket; waits while it is queued. Cancelled, it gives its place up."""
+        decision = self.core.route_request(route, facts, self._clock())
+        waiting = self._settled(decision)
+        if waiting is not None:
+            return await waiting.wait()
+        assert not isinstance(decision, Wait)
+        return decision
+
+    def process(self, attempt: Attempt, result: Head | Failure) -> Deliver | Send | Reject | Broken | Waiting:
+        """Tells what became of an attempt; what is Waiting is for its retry, and has to be waited for."""
+        decision = self.core.process_response(attempt, result, self._clock())
+        waiting = self._settled(decision)
+        if waiting is not None:
+            return waiting
+        assert not isinstance(decision, Wait | Done)
+        return decision
+
+    async def report(self, attempt: Attempt, result: Head | Failure) -> Deliver | Send | Reject | Broken:
+        """`process`, and waits while the retry is queued. Cancelled, it gives its place up."""
+        decision = self.process(attempt, result)
+        return await decision.wait() if isinstance(decision, Waiting) else decision
+
+    def end(self, attempt: Attempt) -> None:
+        """The response is complete."""
+        self.core.process_response(attempt, End(), self._clock())
+        self._settle()
+
+    def abandon(self, ticket: Ticket) -> None:
+        """The client left; nothing happens to a ticket that has ended."""
+        self.core.abandon(ticket, self._clock())
+        self._settle()
+
+    def reject(self, ticket: Ticket, reason: Reason) -> Reject:
+        """Ends a ticket that the shell refuses itself."""
+        rejection = self.core.reject(ticket, reason, self._clock())
+        self._settle()
+        return rejection
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a decision."""
+        return len(self._waiting)
+
+    # --- changes of the world ---
+
+    def apply_routes(self, routes: Sequence[Route]) -> None:
+        self.core.apply_routes(routes, self._clock())
+        self._settle()
+
+    def apply_policies(self, policies: Mapping[str, ServicePolicy]) -> None:
+        self.core.apply_policies(policies, self._clock())
+        self._settle()
+
+    def apply_view(self, service: str, instances: Sequence[Instance]) -> ViewDifference:
+        difference = self.core.apply_view(service, instances, self._clock())
+        self._settle()
+        return difference
+
+    def forget_service(self, service: str) -> None:
+        self.core.forget_service(service, self._clock())
+        self._settle()
+
+    def close(self) -> None:
+        """Stops the timer; nothing may be called afterwards."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # --- waking ---
+
+    def _settled(self, decision: object) -> Waiting | None:
+        """Settles after a step that decided so for its own ticket; what to wait on, if that has to wait."""
+        if not isinstance(decision, Wait):
+            self._settle()
+            return None
+        # A place before settling: the very step that made this ticket wait may have woken it.
+        future = self._waiting[decision.ticket.id] = asyncio.get_running_loop().create_future()
+        self._settle()
+        return Waiting(self, decision.ticket, future)
+
+    def give_up(self, ticket: Ticket) -> None:
+        """The one who waited for this ticket's decision has left."""
+        self._waiting.pop(ticket.id, None)
+        self.abandon(ticket)
+
+    def _settle(self) -> None:
+        for decision in self.core.take_woken():
+            ticket = decision.attempt.ticket if isinstance(decision, Send) else decision.ticket
+            future = self._waiting.pop(ticket.id)
+            if not future.done():
+                future.set_result(decision)
+        deadline = self.core.next_deadline
+        if deadline is not None and (self._timer is None or deadline < self._timer.when()):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.core.tick(self._clock())
+        self._settle()

@@ -1,0 +1,34 @@
+"""Header fields as lists of pairs, and the syntax that every one we send has to have (RFC 9110 §5)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+Field = tuple[str, str]
+
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def is_token(name: str) -> bool:
+    """Whether this may be a field's name (RFC 9110 §5.6.2)."""
+    if name.isascii() and name.replace("-", "").isalnum():
+        return True
+    return _TOKEN.fullmatch(name) is not None
+
+
+def is_safe_value(value: str) -> bool:
+    """Whether a value is free of control characters; bytes that are not UTF-8 stand as surrogates and may pass."""
+    return value.isprintable() or _CONTROL.search(value) is None
+
+
+def elements(values: Iterable[str]) -> list[str]:
+    """The elements of a field that is a list (RFC 9110 §5.6.1), empty ones left out."""
+    return [element for value in values for part in value.split(",") if (element := part.strip(" \t"))]
+
+
+def head(start_line: str, fields: Sequence[Field], framing: str) -> bytes:
+    """A message's head. `framing` is whole lines of our own; bytes kept as surrogates come out as they came in."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
+    return f"{start_line}\r\n{framing}{lines}\r\n".encode("utf-8", "surrogateescape")

@@ -1,0 +1,146 @@
+"""The listening socket and the life of what is behind it: start, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from dataclasses import dataclass
+
+from aiohttp import http_parser
+
+from gateway.proxy.client_connection import ClientServer
+from gateway.proxy.conductor import Conductor
+from gateway.proxy.forwarding import Forwarder
+from gateway.proxy.options import ProxyOptions
+from gateway.proxy.records import RequestObserver
+from gateway.proxy.upstream import Upstream
+
+logger = logging.getLogger("gateway.proxy")
+
+
+class ListenerError(Exception):
+    """The listener cannot start; the message is for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """`finished` requests ended by themselves after the socket was closed; `aborted` were cut off at the limit."""
+
+    finished: int
+    aborted: int
+
+
+class Listener:
+    """Serves clients on one port of one event loop."""
+
+    def __init__(
+        self, conductor: Conductor, upstream: Upstream, options: ProxyOptions, telemetry: RequestObserver
+    ) -> None:
+        self._options = options
+        self._upstream = upstream
+        self._forwarder = Forwarder(conductor, upstream, options, telemetry, logger)
+        self._server: ClientServer | None = None
+        self._sockets: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Raises ListenerError where the port is taken or may not be bound, or aiohttp has no C parser."""
+        require_c_parser()
+        options = self._options
+        self._server = server = ClientServer(self._forwarder.handle, self._forwarder, options, logger)
+        loop = asyncio.get_running_loop()
+        try:
+            if options.listening_socket is not None:
+                self._sockets = await loop.create_server(server, sock=options.listening_socket, backlog=1024)
+            else:
+                self._sockets = await loop.create_server(server, options.host, options.port, backlog=1024)
+        except OSError as error:
+            raise ListenerError(_why_not(error, options)) from error
+        self._forwarder.port = self.port
+
+    @property
+    def port(self) -> int:
+        """The port that is served, chosen by the system where `options.port` is 0."""
+        assert self._sockets is not None
+        return int(self._sockets.sockets[0].getsockname()[1])
+
+    @property
+    def connections(self) -> int:
+        """Client connections that are open."""
+        return 0 if self._server is None else len(self._server.open_connections)
+
+    @property
+    def connections_dropped(self) -> int:
+        """Client connections closed because there were more than `max_connections`."""
+        return 0 if self._server is None else self._server.dropped
+
+    @property
+    def in_flight(self) -> int:
+        """Requests being handled."""
+        return self._forwarder.in_flight
+
+    def stop_reuse(self) -> None:
+        """From now on each response is the last on its connection."""
+        self._forwarder.draining = True
+
+    async def drain(self, linger: float, limit: float) -> Drained:
+        """Serves on for `linger` seconds, each response the last on its connection; then takes no more, and gives the
+        requests in flight up to `limit` seconds before it cuts them off."""
+        self.stop_reuse()
+        await asyncio.sleep(linger)
+        self._close_sockets()
+        if self._server is not None:
+            self._server.close_idle()
+        before = self.in_flight
+        try:
+            async with asyncio.timeout(limit):
+                await self._finished()
+        except TimeoutError:
+            logger.warning("%d requests were still in flight after %g s of draining", self.in_flight, limit)
+        aborted = self.in_flight
+        await self._cut_off()
+        return Drained(finished=before - aborted, aborted=aborted)
+
+    async def stop(self) -> None:
+        """Takes no more requests and cuts off those in flight; may be called more than once."""
+        self.stop_reuse()
+        self._close_sockets()
+        await self._cut_off()
+
+    def _close_sockets(self) -> None:
+        if self._sockets is not None:
+            self._sockets.close()
+
+    async def _cut_off(self) -> None:
+        if self._server is None:
+            return
+        for connection in self._server.open_connections:
+            connection.abort()
+        await self._server.emptied()
+        await self._finished()
+
+    async def _finished(self) -> None:
+        """Returns when no request is in flight."""
+        if self.in_flight:
+            idle = asyncio.Event()
+            self._forwarder.on_idle = idle.set
+            await idle.wait()
+
+
+def require_c_parser() -> None:
+    """Raises ListenerError where aiohttp runs on its Python parser, which reads hostile input differently."""
+    for parser in (http_parser.HttpRequestParser, http_parser.HttpResponseParser):
+        if parser.__module__ != "aiohttp._http_parser":
+            raise ListenerError(
+                "aiohttp runs without its C parser (AIOHTTP_NO_EXTENSIONS, or a build without extensions); "
+                "the gateway does not serve on the other one"
+            )
+
+
+def _why_not(error: OSError, options: ProxyOptions) -> str:
+    where = f"{options.host}:{options.port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"port {options.port} is taken (on {options.host}); choose another with --listen"
+    if error.errno == errno.EACCES:
+        return f"port {options.port} may not be bound by this user; choose another with --listen"
+    return f"cannot listen on {where}: {error.strerror or error}; choose another with --listen"

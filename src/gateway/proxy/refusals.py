@@ -1,0 +1,104 @@
+"""What the gateway itself answers: problem documents (RFC 9457), with one stable `type` for each reason.
+
+They say what is wrong with the request or with the service behind us; never an address, never what the client sent.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from gateway.core.model import Reason
+
+PROBLEM_TYPE = "urn:alims-gateway:problem:"
+
+_TITLES = {
+    Reason.NO_ROUTE: (404, "No route matches the request"),
+    Reason.NO_HEALTHY_INSTANCE: (503, "No healthy instance of the service"),
+    Reason.CIRCUIT_OPEN: (503, "The circuits of all instances are open"),
+    Reason.QUEUE_FULL: (503, "The queue is full"),
+    Reason.QUEUE_TIMEOUT: (503, "No instance became free in time"),
+    Reason.UPSTREAM_TIMEOUT: (504, "The service did not answer in time"),
+    Reason.UPSTREAM_RESET: (502, "The service did not answer properly"),
+    Reason.UPSTREAM_UNREACHABLE: (502, "The service cannot be reached"),
+    Reason.LOOP_DETECTED: (508, "The request has passed this gateway before"),
+    Reason.BAD_REQUEST: (400, "Bad request"),
+    Reason.BODY_TOO_LARGE: (413, "The body is too large"),
+    Reason.REQUEST_TIMEOUT: (408, "The request did not arrive in time"),
+    Reason.EXPECTATION_FAILED: (417, "The expectation cannot be met"),
+    Reason.METHOD_NOT_ALLOWED: (405, "The method is not allowed"),
+    Reason.URI_TOO_LONG: (414, "The request line is too long"),
+    Reason.HEADERS_TOO_LARGE: (431, "The header fields are too large"),
+    Reason.NOT_IMPLEMENTED: (501, "Not implemented"),
+    Reason.VERSION_NOT_SUPPORTED: (505, "The version of HTTP is not supported"),
+    Reason.DRAINING: (503, "The gateway is shutting down"),
+}
+_INTERNAL = ("internal_error", 500, "Internal error")
+
+
+class Refused(Exception):
+    """A request that the gateway refuses before it has a ticket. `detail` is for the client, and echoes nothing."""
+
+    def __init__(self, reason: Reason, detail: str | None = None, *, close: bool = False) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+        self.detail = detail
+        self.close = close
+        """Whether the connection cannot be used any further: what follows on it may not be what it seems."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """`reason` None is an error of our own. `status` None is the reason's usual one; `retry_after` in seconds."""
+
+    reason: Reason | None
+    detail: str | None = None
+    status: int | None = None
+    retry_after: float | None = None
+
+    @property
+    def code(self) -> int:
+        if self.status is not None:
+            return self.status
+        return _INTERNAL[1] if self.reason is None else _TITLES[self.reason][0]
+
+    def body(self, request_id: str) -> bytes:
+        reason = self.reason
+        kind, title = (_INTERNAL[0], _INTERNAL[2]) if reason is None else (reason.value, _TITLES[reason][1])
+        problem: dict[str, str | int] = {"type": PROBLEM_TYPE + kind, "title": title, "status": self.code}
+        if self.detail is not None:
+            problem["detail"] = self.detail
+        problem["request_id"] = request_id
+        return json.dumps(problem).encode()
+
+    def rendered(self, request_id: str, via: str, date: str, *, bodiless: bool, connection: str | None) -> bytes:
+        """The whole response. `bodiless` for HEAD; `connection` is the value of `Connection`, if there is one."""
+        body = self.body(request_id)
+        status = self.code
+        lines = [
+            f"HTTP/1.1 {status} {phrase(status)}",
+            "Content-Type: application/problem+json",
+            f"Content-Length: {len(body)}",
+            "Cache-Control: no-store",
+            f"Date: {date}",
+            f"Via: {via}",
+            f"X-Request-Id: {request_id}",
+        ]
+        if self.retry_after is not None:
+            lines.append(f"Retry-After: {max(1, math.ceil(self.retry_after))}")
+        if self.reason is Reason.METHOD_NOT_ALLOWED:
+            lines.append("Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH")
+        if connection is not None:
+            lines.append(f"Connection: {connection}")
+        head = ("\r\n".join(lines) + "\r\n\r\n").encode()
+        return head if bodiless else head + body
+
+
+def phrase(status: int) -> str:
+    """The usual reason phrase; empty for a status that has none."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""

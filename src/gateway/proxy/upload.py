@@ -1,0 +1,64 @@
+"""A streamed request body on its way to the instance, beside the wait for the response."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from aiohttp.http import StreamWriter
+
+from gateway.core.model import FailureKind
+from gateway.proxy.upstream import ClientBodyFailure, UpstreamBody, UpstreamFailure
+from gateway.proxy.upstream_connection import UpstreamConnection
+
+
+class Upload:
+    """Pumps in a task of its own, with back-pressure; a failure is raised to whoever reads the response."""
+
+    def __init__(
+        self,
+        connection: UpstreamConnection,
+        body: UpstreamBody,
+        *,
+        idle: float,
+        on_end: Callable[[], None],
+    ) -> None:
+        """`idle` is how long, in seconds, the instance may take nothing; 0 is no limit."""
+        self.done = False
+        self._connection = connection
+        self._body = body
+        self._idle = idle or None
+        self._on_end = on_end
+        loop = asyncio.get_running_loop()
+        self._writer = StreamWriter(connection, loop)
+        self._chunked = body.length is None
+        self._task = loop.create_task(self._run())
+
+    def cancel(self) -> None:
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            while data := await self._body.read():
+                await self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+            if self._chunked:
+                await self._write(b"0\r\n\r\n")
+        except ClientBodyFailure as failure:
+            self._connection.set_exception(failure)
+        except TimeoutError:
+            self._connection.set_exception(UpstreamFailure(FailureKind.TIMEOUT, "the instance stopped taking the body"))
+        except ConnectionError:
+            # The reader learns it too, unless an early response is waiting for it, which then counts.
+            return
+        else:
+            self.done = True
+            self._on_end()
+
+    async def _write(self, data: bytes) -> None:
+        transport = self._connection.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError
+        transport.write(data)
+        if self._connection.writing_paused:
+            async with asyncio.timeout(self._idle):
+                await self._writer.drain()

@@ -1,0 +1,116 @@
+"""The connections to one instance: reused while they are fresh, the latest used first."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+from gateway.core.model import Connect, FailureKind
+from gateway.proxy.upstream import UpstreamFailure
+from gateway.proxy.upstream_connection import UpstreamConnection
+from gateway.proxy.upstream_tls import tls_context
+
+
+class UpstreamPool:
+    """Connections to one endpoint under one set of connect settings. Unbounded: the core bounds what is in flight."""
+
+    def __init__(self, address: str, port: int, connect: Connect) -> None:
+        self.address = address
+        self.port = port
+        self.connect = connect
+        self._loop = asyncio.get_running_loop()
+        self._idle: list[tuple[UpstreamConnection, float]] = []
+        self._sweep: asyncio.TimerHandle | None = None
+        self._busy: set[UpstreamConnection] = set()
+        self._closed = False
+
+    @property
+    def authority(self) -> str:
+        """The instance's own name for `Host`."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{host}:{self.port}"
+
+    @property
+    def idle(self) -> int:
+        return len(self._idle)
+
+    async def acquire(self) -> UpstreamConnection:
+        """A connection to send on. Raises UpstreamFailure(CONNECT_FAILURE)."""
+        horizon = self._loop.time() - self.connect.keep_alive
+        while self._idle:
+            connection, since = self._idle.pop()
+            # What an upstream said while nobody asked must not become the answer to the next request.
+            if since >= horizon and connection.is_connected() and not connection.should_close:
+                self._busy.add(connection)
+                return connection
+            connection.close()
+        connection = await self._open()
+        self._busy.add(connection)
+        return connection
+
+    def release(self, connection: UpstreamConnection) -> None:
+        """Gives a connection back after a complete exchange."""
+        self._busy.discard(connection)
+        if self._closed or not self.connect.keep_alive or connection.should_close or not connection.is_connected():
+            connection.close()
+            return
+        self._idle.append((connection, self._loop.time()))
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(self.connect.keep_alive, self._close_stale)
+
+    def discard(self, connection: UpstreamConnection) -> None:
+        """Closes a connection whose exchange did not end well."""
+        self._busy.discard(connection)
+        connection.abort()
+
+    def retire(self) -> None:
+        """Closes what is idle now, and the rest as it is given back."""
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        for connection, _ in self._idle:
+            connection.close()
+        self._idle.clear()
+
+    def close(self) -> None:
+        """Closes everything."""
+        self.retire()
+        for connection in tuple(self._busy):
+            self.discard(connection)
+
+    async def _open(self) -> UpstreamConnection:
+        tls = self.connect.tls
+        context: ssl.SSLContext | None = None
+        server_name: str | None = None
+        try:
+            if tls is not None:
+                context = tls_context(tls)
+                server_name = tls.server_name or self.address
+            async with asyncio.timeout(self.connect.timeout or None):
+                _, connection = await self._loop.create_connection(
+                    lambda: UpstreamConnection(self._loop),
+                    self.address,
+                    self.port,
+                    ssl=context,
+                    server_hostname=server_name,
+                )
+        except TimeoutError:
+            detail = f"no connection to {self.authority} within {self.connect.timeout:g} s"
+            raise UpstreamFailure(FailureKind.CONNECT_FAILURE, detail) from None
+        except (OSError, UnicodeError) as error:
+            detail = f"no connection to {self.authority}: {error}"
+            raise UpstreamFailure(FailureKind.CONNECT_FAILURE, detail) from None
+        return connection
+
+    def _close_stale(self) -> None:
+        self._sweep = None
+        horizon = self._loop.time() - self.connect.keep_alive
+        fresh = [entry for entry in self._idle if entry[1] > horizon and entry[0].is_connected()]
+        for connection, since in self._idle:
+            if since <= horizon or not connection.is_connected():
+                connection.close()
+        self._idle = fresh
+        if fresh:
+            oldest = min(since for _, since in fresh)
+            self._sweep = self._loop.call_at(oldest + self.connect.keep_alive, self._close_stale)

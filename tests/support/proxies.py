@@ -1,0 +1,105 @@
+"""A listener over a real core in this process, fed by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from gateway.core.gateway import Gateway
+from gateway.core.model import Backend, Connect, Instance, Outcome, Route, ServicePolicy
+from gateway.proxy.aiohttp_upstream import AiohttpUpstream
+from gateway.proxy.conductor import Conductor
+from gateway.proxy.listener import Listener
+from gateway.proxy.options import ProxyOptions
+from gateway.proxy.records import RequestRecord
+from tests.support.upstreams import LiteralClient, Response, ScriptedUpstream, request
+
+DEFAULT_ROUTE = Route("orders", 1, (Backend("orders"),))
+OPTIONS = ProxyOptions(gateway_id="gw-test", host="127.0.0.1", port=0)
+
+
+class Records:
+    """Collects what is told of requests."""
+
+    def __init__(self) -> None:
+        self.all: list[RequestRecord] = []
+        self._more = asyncio.Event()
+
+    def request_ended(self, record: RequestRecord) -> None:
+        self.all.append(record)
+        self._more.set()
+
+    async def wait_for(self, count: int = 1) -> list[RequestRecord]:
+        """The records once there are `count` of them."""
+        async with asyncio.timeout(10):
+            while len(self.all) < count:
+                self._more.clear()
+                await self._more.wait()
+        return self.all
+
+
+class RunningProxy:
+    def __init__(
+        self, core: Gateway, conductor: Conductor, upstream: AiohttpUpstream, listener: Listener, records: Records
+    ) -> None:
+        self.core = core
+        self.conductor = conductor
+        self.upstream = upstream
+        self.listener = listener
+        self.records = records
+
+    @property
+    def port(self) -> int:
+        return self.listener.port
+
+    async def connect(self, **settings: int) -> LiteralClient:
+        return await LiteralClient.connect(self.port, **settings)
+
+    async def ask(self, data: bytes | None = None, *, method: str = "GET") -> Response:
+        """One exchange on a connection of its own."""
+        async with await self.connect() as client:
+            return await client.ask(request() if data is None else data, method=method)
+
+    async def record(self, count: int = 1) -> RequestRecord:
+        return (await self.records.wait_for(count))[count - 1]
+
+    def outcome(self, outcome: Outcome) -> int:
+        return self.core.counters.outcomes[outcome]
+
+
+@asynccontextmanager
+async def running_proxy(
+    *upstreams: ScriptedUpstream | Instance,
+    route: Route | Sequence[Route] = DEFAULT_ROUTE,
+    policy: ServicePolicy | None = None,
+    options: ProxyOptions = OPTIONS,
+) -> AsyncIterator[RunningProxy]:
+    """Every upstream is an instance of its service; the policy is for each of them."""
+    loop = asyncio.get_running_loop()
+    core = Gateway(lambda pattern: lambda text: re.fullmatch(pattern, text) is not None, lambda: 0.5)
+    conductor = Conductor(core, loop.time)
+    routes = [route] if isinstance(route, Route) else list(route)
+    conductor.apply_routes(routes)
+    instances = [each.instance if isinstance(each, ScriptedUpstream) else each for each in upstreams]
+    services = {backend.service for each in routes for backend in each.backends}
+    policy = policy or ServicePolicy("", connect=Connect(timeout=2.0))
+    conductor.apply_policies({service: replace(policy, service=service) for service in services})
+    for service in services:
+        conductor.apply_view(service, [each for each in instances if each.service == service])
+    upstream = AiohttpUpstream(options)
+    records = Records()
+    listener = Listener(conductor, upstream, options, records)
+    await listener.start()
+    try:
+        yield RunningProxy(core, conductor, upstream, listener, records)
+    finally:
+        await listener.stop()
+        await upstream.close()
+        conductor.close()
+        counters = core.counters
+        assert sum(counters.outcomes.values()) == counters.tickets, "a ticket did not end, or ended twice"
+        assert conductor.waiting == 0
+        assert all(load.in_flight == load.queued == 0 for load in core.loads())
