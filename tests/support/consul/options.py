@@ -33,7 +33,7 @@ class Options:
     limits: Mapping[str, int] = field(default_factory=dict)
     """Consul's `limits`, such as `http_max_conns_per_client`."""
     extra: Mapping[str, Json] = field(default_factory=dict)
-    """More agent configuration, merged over ours at the top level."""
+    """More agent configuration, merged over ours, mappings one level deep."""
     node: str = ""
     """Node name; empty makes one up."""
     servers: int = 1
@@ -96,4 +96,7 @@ def agent_config(
         }
     if options.limits:
         config["limits"] = dict(options.limits)
-    return config | dict(options.extra)
+    for name, value in options.extra.items():
+        ours = config.get(name)
+        config[name] = {**ours, **value} if isinstance(ours, Mapping) and isinstance(value, Mapping) else value
+    return config

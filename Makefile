@@ -1,0 +1,61 @@
+# Set-up, then the job: every target works alone on a fresh clone.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# The Consul binary, obtained where the machine has none; looked up only by the targets that need it.
+WITH_CONSUL = consul=$$(consul/get-consul) && CONSUL_BIN=$$consul
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-long lint format bench model-check lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: $(READY) ## virtual environment from requirements.lock, and a Consul binary
+	@consul/get-consul >/dev/null
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed; make PYTHON=… picks one")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# exec, and the shell's trap: Ctrl-C goes to the demo, which removes what it started, and make ends without complaint.
+run: setup ## a dev Consul, three services, an edge gateway on :8080 and a sidecar; Ctrl-C removes it all
+	@$(WITH_CONSUL) exec $(BIN)/gateway demo
+
+test: setup ## every test but the long ones
+	@$(WITH_CONSUL) $(BIN)/pytest -m "not long" $(ARGS)
+
+test-long: setup ## outages of a minute, bodies of a gigabyte
+	@$(WITH_CONSUL) $(BIN)/pytest -m long --timeout=900 $(ARGS)
+
+lint: $(READY) ## ruff, mypy --strict, import contracts
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy --no-error-summary src tests
+	@$(BIN)/lint-imports
+
+format: $(READY) ## rewrite the sources as lint wants them
+	@$(BIN)/ruff check --quiet --fix .
+	@$(BIN)/ruff format --quiet .
+
+bench: setup ## figures, each against something measured in the same run
+	@$(WITH_CONSUL) benchmarks/run
+
+model-check: setup ## the specification, by TLC (needs Java)
+	@specs/check
+
+lock: $(READY) ## write requirements.lock anew from pyproject.toml (needs uv on PATH)
+	@uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-header --no-annotate --no-emit-index-url \
+		--upgrade pyproject.toml --output-file requirements.new
+	@{ head -n 1 requirements.lock; cat requirements.new; } >requirements.both && rm requirements.new
+	@mv requirements.both requirements.lock
+
+clean: ## remove what make and the tools made
+	@rm -rf $(VENV) .consul .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist
+	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
