@@ -1,0 +1,123 @@
+"""From accepted documents to the core's nouns."""
+
+from __future__ import annotations
+
+from gateway.core.model import (
+    Backend,
+    BalancePolicy,
+    EditRequestHeaders,
+    EditResponseHeaders,
+    Filter,
+    HeaderEdit,
+    Match,
+    PathKind,
+    PathMatch,
+    Route,
+    ServicePolicy,
+    StripPrefix,
+    ValueKind,
+    ValueMatch,
+)
+from gateway.discovery.documents.defaults import RouteDefaults
+from gateway.discovery.documents.policy_document import ServicePolicyDocument
+from gateway.discovery.documents.rejection import Problem
+from gateway.discovery.documents.route_document import (
+    BackendDocument,
+    FilterDocument,
+    HeaderEditDocument,
+    HeaderMatchDocument,
+    MatchDocument,
+    QueryMatchDocument,
+    RouteDocument,
+)
+
+
+def build_route(name: str, version: int, document: RouteDocument, defaults: RouteDefaults) -> Route:
+    policies = defaults.under(document)
+    return Route(
+        name=name,
+        version=version,
+        backends=tuple(_backend(backend) for backend in document.backends),
+        matches=tuple(_match(match) for match in document.match),
+        hostnames=tuple(dict.fromkeys(document.hostnames)),
+        filters=tuple(_filter(each) for each in document.filters),
+        timeouts=policies.timeouts,
+        retry=policies.retry,
+        limits=policies.limits,
+        when_empty=policies.when_empty,
+        pass_escaped_slashes=document.escaped_slashes == "pass",
+        websocket=document.websocket,
+    )
+
+
+def route_conflicts(policies: Route | RouteDefaults) -> list[Problem]:
+    """What no field shows alone, since defaults take part in it."""
+    if policies.timeouts.request == 0 and policies.timeouts.attempt == 0:
+        return [Problem(("timeouts",), "request and attempt must not both be 0: a silent instance would hold requests")]
+    return []
+
+
+def policy_conflicts(policy: ServicePolicy, document: ServicePolicyDocument) -> list[Problem]:
+    found: list[Problem] = []
+    if policy.circuit.max_open_for < policy.circuit.open_for:
+        field = "max_open_for" if "max_open_for" in document.circuit.model_fields_set else "open_for"
+        found.append(Problem(("circuit", field), "max_open_for must not be below open_for"))
+    if policy.balance.policy is BalancePolicy.RING_HASH and policy.balance.on is None:
+        found.append(Problem(("balance",), "ring_hash needs to know what to hash: on"))
+    if policy.balance.policy is not BalancePolicy.RING_HASH and policy.balance.on is not None:
+        found.append(Problem(("balance", "on"), "only ring_hash takes it"))
+    tls = policy.connect.tls
+    if tls is not None and (tls.cert_file is None) != (tls.key_file is None):
+        found.append(Problem(("connect", "tls"), "cert_file and key_file go together"))
+    return found
+
+
+def _backend(document: BackendDocument) -> Backend:
+    return Backend(
+        service=document.service,
+        weight=document.weight,
+        tags=frozenset(document.tags),
+        meta=tuple(sorted(document.meta.items())),
+    )
+
+
+def _match(document: MatchDocument) -> Match:
+    return Match(
+        path=_path(document),
+        methods=frozenset(document.methods),
+        headers=tuple(_value_match(name.lower(), value) for name, value in document.headers.items()),
+        query=tuple(_value_match(name, value) for name, value in document.query.items()),
+    )
+
+
+def _path(document: MatchDocument) -> PathMatch:
+    if document.path_exact is not None:
+        return PathMatch(PathKind.EXACT, document.path_exact)
+    if document.path_regex is not None:
+        return PathMatch(PathKind.REGEX, document.path_regex)
+    return PathMatch(PathKind.PREFIX, document.path_prefix)
+
+
+def _value_match(name: str, document: HeaderMatchDocument | QueryMatchDocument) -> ValueMatch:
+    if document.exact is not None:
+        return ValueMatch(name, ValueKind.EXACT, document.exact)
+    if document.regex is not None:
+        return ValueMatch(name, ValueKind.REGEX, document.regex)
+    return ValueMatch(name, ValueKind.PRESENT)
+
+
+def _filter(document: FilterDocument) -> Filter:
+    if document.strip_prefix is not None:
+        return StripPrefix(document.strip_prefix)
+    if document.request_headers is not None:
+        return EditRequestHeaders(_header_edit(document.request_headers))
+    assert document.response_headers is not None
+    return EditResponseHeaders(_header_edit(document.response_headers))
+
+
+def _header_edit(document: HeaderEditDocument) -> HeaderEdit:
+    return HeaderEdit(
+        set=tuple(document.set.items()),
+        add=tuple((name, value) for name, values in document.add.items() for value in values),
+        remove=document.remove,
+    )

@@ -1,0 +1,76 @@
+"""The document under `defaults`: what routes and services have where their own document says nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pydantic import Field
+
+from gateway.core.model import Limits, RetryPolicy, ServicePolicy, Timeouts, WhenEmpty
+from gateway.discovery.documents.model import Document
+from gateway.discovery.documents.policy_document import ServicePolicyDocument
+from gateway.discovery.documents.route_document import (
+    LimitsDocument,
+    RetryDocument,
+    RouteDocument,
+    TimeoutsDocument,
+    WhenEmptyDocument,
+)
+
+_TIMEOUTS, _RETRY, _LIMITS, _WHEN_EMPTY = Timeouts(), RetryPolicy(), Limits(), WhenEmpty()
+_POLICY = ServicePolicy("")
+
+
+@dataclass(frozen=True, slots=True)
+class RouteDefaults:
+    """The request policies of a route."""
+
+    timeouts: Timeouts = _TIMEOUTS
+    retry: RetryPolicy = _RETRY
+    limits: Limits = _LIMITS
+    when_empty: WhenEmpty = _WHEN_EMPTY
+
+    def under(self, document: RouteDocument | RouteDefaultsDocument) -> RouteDefaults:
+        """These, with what a document gives instead."""
+        return RouteDefaults(
+            timeouts=document.timeouts.over(self.timeouts),
+            retry=document.retry.over(self.retry),
+            limits=document.limits.over(self.limits),
+            when_empty=document.when_empty.over(self.when_empty),
+        )
+
+
+_ROUTE = RouteDefaults()
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """`service` names no service; each policy is made from it."""
+
+    route: RouteDefaults = _ROUTE
+    service: ServicePolicy = _POLICY
+
+
+BUILT_IN = Defaults()
+
+
+class RouteDefaultsDocument(Document):
+    """Each field overrides the built-in default; a route's own field overrides it in turn."""
+
+    timeouts: TimeoutsDocument = Field(TimeoutsDocument(), description="Time limits.")
+    retry: RetryDocument = Field(RetryDocument(), description="What is tried again.")
+    limits: LimitsDocument = Field(LimitsDocument(), description="How much at once.")
+    when_empty: WhenEmptyDocument = Field(
+        WhenEmptyDocument(), description="What happens when no instance may be picked."
+    )
+
+
+class DefaultsDocument(Document):
+    """Defaults of all routes and services of this group of gateways."""
+
+    route: RouteDefaultsDocument = Field(RouteDefaultsDocument(), description="For every route.")
+    service: ServicePolicyDocument = Field(ServicePolicyDocument(), description="For every service.")
+
+    def value(self) -> Defaults:
+        service = replace(self.service.over(BUILT_IN.service), service="")
+        return Defaults(BUILT_IN.route.under(self.route), service)

@@ -1,0 +1,215 @@
+"""From a key's bytes to what the core works with, or to what is wrong with them.
+
+The `check_…` functions find every problem of a document, the `parse_…` functions answer with the value or with the
+first problem in the order of the text. Neither raises, whatever the bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from gateway.core.model import Route, ServicePolicy
+from gateway.discovery.documents.build import build_route, policy_conflicts, route_conflicts
+from gateway.discovery.documents.defaults import BUILT_IN, Defaults, DefaultsDocument
+from gateway.discovery.documents.model import Document
+from gateway.discovery.documents.policy_document import ServicePolicyDocument
+from gateway.discovery.documents.reading import Text, read
+from gateway.discovery.documents.reasons import aligned, nulls, problem_of
+from gateway.discovery.documents.rejection import Loc, Position, Problem, Rejection, Unreadable, field_name
+from gateway.discovery.documents.route_document import RouteDocument
+
+MAX_PROBLEMS = 100
+"""How many problems of one document are told."""
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@+-]{0,199}").fullmatch
+_BAD_NAME = "the name of a key may have 200 letters, digits and _.:/@+- at most, and begins with a letter, a digit or _"
+
+D = TypeVar("D", bound=Document)
+_NOTHING = Text(None, dict)
+
+
+class _Refused(Exception):
+    def __init__(self, rejections: list[Rejection]) -> None:
+        super().__init__()
+        self.rejections = rejections
+
+
+def parse_route(
+    name: str,
+    raw: bytes,
+    version: int,
+    defaults: Defaults = BUILT_IN,
+    *,
+    own_service: str | None = None,
+    key: str | None = None,
+) -> Route | Rejection:
+    """A route, or the first problem by line and column.
+
+    `version` is the key's ModifyIndex, `key` its full name in Consul (`routes/<name>` otherwise), `own_service` the
+    gateway's own service, which no route may send to.
+    """
+    try:
+        return _route(name, raw, version, defaults, own_service, key or f"routes/{name}")
+    except _Refused as refused:
+        return refused.rejections[0]
+
+
+def check_route(
+    name: str,
+    raw: bytes,
+    version: int = 0,
+    defaults: Defaults = BUILT_IN,
+    *,
+    own_service: str | None = None,
+    key: str | None = None,
+) -> list[Rejection]:
+    """All problems of a route, by line and column; none if it would be accepted."""
+    try:
+        _route(name, raw, version, defaults, own_service, key or f"routes/{name}")
+    except _Refused as refused:
+        return refused.rejections
+    return []
+
+
+def parse_policy(
+    service: str, raw: bytes, version: int, defaults: Defaults = BUILT_IN, *, key: str | None = None
+) -> ServicePolicy | Rejection:
+    """A service policy, or the first problem by line and column."""
+    try:
+        return _policy(service, raw, version, defaults, key or f"services/{service}")
+    except _Refused as refused:
+        return refused.rejections[0]
+
+
+def check_policy(
+    service: str, raw: bytes, version: int = 0, defaults: Defaults = BUILT_IN, *, key: str | None = None
+) -> list[Rejection]:
+    """All problems of a service policy, by line and column; none if it would be accepted."""
+    try:
+        _policy(service, raw, version, defaults, key or f"services/{service}")
+    except _Refused as refused:
+        return refused.rejections
+    return []
+
+
+def parse_defaults(raw: bytes, version: int, *, key: str = "defaults") -> Defaults | Rejection:
+    """The defaults of routes and services, or the first problem by line and column."""
+    try:
+        return _defaults(raw, version, key)
+    except _Refused as refused:
+        return refused.rejections[0]
+
+
+def check_defaults(raw: bytes, version: int = 0, *, key: str = "defaults") -> list[Rejection]:
+    """All problems of a `defaults` document, by line and column; none if it would be accepted."""
+    try:
+        _defaults(raw, version, key)
+    except _Refused as refused:
+        return refused.rejections
+    return []
+
+
+def _route(name: str, raw: bytes, version: int, defaults: Defaults, own_service: str | None, key: str) -> Route:
+    source = _Source(key, version)
+    source.check_name(name)
+    document = source.read(raw, RouteDocument, own_service)
+    route = build_route(name, version, document, defaults.route)
+    source.refuse(route_conflicts(route))
+    return route
+
+
+def _policy(service: str, raw: bytes, version: int, defaults: Defaults, key: str) -> ServicePolicy:
+    source = _Source(key, version)
+    source.check_name(service)
+    document = source.read(raw, ServicePolicyDocument)
+    policy = replace(document.over(defaults.service), service=service, version=version)
+    source.refuse(policy_conflicts(policy, document))
+    return policy
+
+
+def _defaults(raw: bytes, version: int, key: str) -> Defaults:
+    source = _Source(key, version)
+    document = source.read(raw, DefaultsDocument)
+    value = document.value()
+    found = [("route", problem) for problem in route_conflicts(value.route)]
+    found += [("service", problem) for problem in policy_conflicts(value.service, document.service)]
+    source.refuse([Problem((part, *problem.loc), problem.reason) for part, problem in found])
+    return value
+
+
+class _Source:
+    """One version of one key, and its text once that is read. All methods raise _Refused."""
+
+    def __init__(self, key: str, version: int) -> None:
+        self._key = key
+        self._version = version
+        self._text = _NOTHING
+
+    def check_name(self, name: str) -> None:
+        if not _NAME(name):
+            raise _Refused([self._rejection((1, 1), Problem((), _BAD_NAME))])
+
+    def read(self, raw: bytes, model: type[D], own_service: str | None = None) -> D:
+        try:
+            self._text = read(raw)
+            empty = nulls(self._text.value)
+            try:
+                document = model.model_validate(self._text.value, context={"own_service": own_service})
+            except ValidationError as invalid:
+                raise _Refused(self._invalid(invalid, model, empty)) from None
+            self.refuse(empty)
+        except Unreadable as bad:
+            raise _Refused([self._rejection((bad.line, bad.column), Problem(bad.loc, bad.reason))]) from None
+        return document
+
+    def refuse(self, problems: Sequence[Problem]) -> None:
+        if problems:
+            where = _Places(self._text)
+            placed = sorted(((where(problem.loc), problem) for problem in problems), key=_position)
+            raise _Refused([self._rejection(*each) for each in placed[:MAX_PROBLEMS]])
+
+    def _invalid(self, invalid: ValidationError, model: type[Document], empty: Sequence[Problem]) -> list[Rejection]:
+        """Places all errors before any is put into words, which for an unknown field takes time."""
+        value = self._text.value
+        where = _Places(self._text)
+        told = {problem.loc for problem in empty}
+        placed: list[tuple[Position, Problem | ErrorDetails]] = [(where(problem.loc), problem) for problem in empty]
+        errors = invalid.errors(include_url=False, include_input=False)
+        holders = {error["loc"][:depth] for error in errors for depth in range(len(error["loc"]))}
+        for error in errors:
+            loc = aligned(error["loc"], value)
+            # pydantic counts only the good entries of a list, and so calls one with nothing but bad ones too short.
+            miscounted = error["type"] == "too_short" and error["loc"] in holders
+            if not miscounted and (loc not in told or error["type"] == "missing"):
+                placed.append((where(loc), error))
+        placed.sort(key=_position)
+        return [
+            self._rejection(position, found if isinstance(found, Problem) else problem_of(found, model, value))
+            for position, found in placed[:MAX_PROBLEMS]
+        ]
+
+    def _rejection(self, position: Position, problem: Problem) -> Rejection:
+        line, column = position
+        return Rejection(self._key, line, column, field_name(problem.loc), problem.reason, self._version)
+
+
+class _Places:
+    """Where a field stands; what is not in the text stands where the nearest mapping or list around it does."""
+
+    def __init__(self, text: Text) -> None:
+        self._positions = text.positions()
+
+    def __call__(self, loc: Loc) -> Position:
+        while loc and loc not in self._positions:
+            loc = loc[:-1]
+        return self._positions.get(loc, (1, 1))
+
+
+def _position(placed: tuple[Position, object]) -> Position:
+    return placed[0]

@@ -1,0 +1,329 @@
+"""The document under `routes/<name>`, in the vocabulary of the Kubernetes Gateway API's HTTPRoute."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    JsonValue,
+    StrictBool,
+    StrictInt,
+    ValidationInfo,
+    model_validator,
+)
+
+from gateway.core.model import FailureKind, Health, Limits, RetryPolicy, Timeouts, WhenEmpty
+from gateway.discovery.documents.model import Document, overlaid
+from gateway.discovery.documents.syntax import (
+    EditableHeaderName,
+    HeaderName,
+    HeaderValue,
+    Hostname,
+    Method,
+    Name,
+    Path,
+    PathPrefix,
+    Pattern,
+    ServiceName,
+    Text,
+    no_twins,
+)
+from gateway.discovery.documents.units import DURATION, SIZE, Between, refusal
+
+_TIMEOUTS, _RETRY, _LIMITS, _WHEN_EMPTY = Timeouts(), RetryPolicy(), Limits(), WhenEmpty()
+# After a response head went out nothing is tried again.
+_RETRIABLE = sorted(kind.value for kind in FailureKind if kind is not FailureKind.TRUNCATED)
+_RETRIABLE_STATUS = re.compile("[45][0-9][0-9]").fullmatch
+
+
+def _only_one(document: Document, names: tuple[str, ...]) -> None:
+    if sum(name in document.model_fields_set for name in names) > 1:
+        raise refusal(f"takes only one of {', '.join(names)}")
+
+
+def _exactly_one(document: Document, names: tuple[str, ...]) -> None:
+    _only_one(document, names)
+    if not document.model_fields_set:
+        raise refusal(f"needs one of {', '.join(names)}")
+
+
+def _as_list(value: JsonValue) -> JsonValue:
+    return [value] if isinstance(value, dict) else value
+
+
+def _as_exact(value: JsonValue) -> JsonValue:
+    return {"exact": value} if isinstance(value, str) else value
+
+
+def _true(value: bool) -> bool:
+    if not value:
+        raise refusal("can only be true")
+    return value
+
+
+# --- what a route matches -----------------------------------------------------------------------------------------
+
+
+class HeaderMatchDocument(Document):
+    """Exactly one of the fields; a text alone is `exact`. A header given several times matches if any value does."""
+
+    exact: HeaderValue | None = Field(None, description="The value, letter by letter.")
+    regex: Pattern | None = Field(None, description="RE2 pattern for the whole value.")
+    present: Annotated[StrictBool, AfterValidator(_true)] | None = Field(
+        None, description="`true`: any value, the empty one too."
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> HeaderMatchDocument:
+        _exactly_one(self, ("exact", "regex", "present"))
+        return self
+
+
+class QueryMatchDocument(Document):
+    """Exactly one of the fields; a text alone is `exact`. Values are compared decoded; any of several may match."""
+
+    exact: Text | None = Field(None, description="The decoded value, letter by letter.")
+    regex: Pattern | None = Field(None, description="RE2 pattern for the whole decoded value.")
+    present: Annotated[StrictBool, AfterValidator(_true)] | None = Field(
+        None, description="`true`: any value, the empty one too."
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> QueryMatchDocument:
+        _exactly_one(self, ("exact", "regex", "present"))
+        return self
+
+
+HeaderMatch = Annotated[
+    HeaderMatchDocument, BeforeValidator(_as_exact, json_schema_input_type=str | HeaderMatchDocument)
+]
+QueryMatch = Annotated[QueryMatchDocument, BeforeValidator(_as_exact, json_schema_input_type=str | QueryMatchDocument)]
+
+
+class MatchDocument(Document):
+    """All that is given has to hold. At most one of the three paths; none is the prefix `/`."""
+
+    path_prefix: PathPrefix = Field(
+        "/",
+        description="Whole path elements from the front: `/orders` takes `/orders` and `/orders/1`, not `/ordersx`. "
+        "A slash at the end changes nothing.",
+    )
+    path_exact: Path | None = Field(None, description="The whole normalised path.")
+    path_regex: Pattern | None = Field(None, description="RE2 pattern for the whole normalised path.")
+    methods: Annotated[tuple[Method, ...], Field(min_length=1, max_length=40)] = Field(
+        (), description="Methods, in upper case; left out: all but CONNECT."
+    )
+    headers: Annotated[dict[HeaderName, HeaderMatch], Field(max_length=32), BeforeValidator(no_twins)] = Field(
+        {}, description="Header name (any case) to a value, or to `{regex: …}` or `{present: true}`."
+    )
+    query: Annotated[dict[Name, QueryMatch], Field(max_length=32)] = Field(
+        {}, description="Query parameter to a value, or to `{regex: …}` or `{present: true}`."
+    )
+
+    @model_validator(mode="after")
+    def _one_path(self) -> MatchDocument:
+        _only_one(self, ("path_prefix", "path_exact", "path_regex"))
+        return self
+
+
+# --- where it sends -----------------------------------------------------------------------------------------------
+
+
+def _not_ourselves(name: str, info: ValidationInfo) -> str:
+    if isinstance(info.context, dict) and name == info.context.get("own_service"):
+        raise refusal("is the gateway's own service: its requests would go in a circle")
+    return name
+
+
+class BackendDocument(Document):
+    service: Annotated[ServiceName, AfterValidator(_not_ourselves)] = Field(description="Service in Consul.")
+    weight: Annotated[StrictInt, Field(ge=0, le=65535)] = Field(
+        1, description="Share of the route's requests, relative to its other backends; 0 gets none."
+    )
+    tags: Annotated[tuple[Name, ...], Field(max_length=32)] = Field(
+        (), description="Only instances that carry all of these tags."
+    )
+    meta: Annotated[dict[Name, Text], Field(max_length=32)] = Field(
+        {}, description="Only instances whose service metadata has all of these values."
+    )
+
+
+def _some_weight(backends: tuple[BackendDocument, ...]) -> tuple[BackendDocument, ...]:
+    if not any(backend.weight for backend in backends):
+        raise refusal("at least one backend needs a weight above 0")
+    return backends
+
+
+# --- filters ------------------------------------------------------------------------------------------------------
+
+
+def _as_values(value: JsonValue) -> JsonValue:
+    return [value] if isinstance(value, str) else value
+
+
+Values = Annotated[
+    tuple[HeaderValue, ...],
+    Field(min_length=1, max_length=16),
+    BeforeValidator(_as_values, json_schema_input_type=str | list[str]),
+]
+
+
+class HeaderEditDocument(Document):
+    """Names compare without case. The gateway's own, framing and hop-by-hop headers are out of bounds."""
+
+    set: Annotated[dict[EditableHeaderName, HeaderValue], Field(max_length=64), BeforeValidator(no_twins)] = Field(
+        {}, description="Header to the one value it has afterwards."
+    )
+    add: Annotated[dict[EditableHeaderName, Values], Field(max_length=64), BeforeValidator(no_twins)] = Field(
+        {}, description="Header to a value, or a list of values, put behind those it has."
+    )
+    remove: Annotated[tuple[EditableHeaderName, ...], Field(max_length=64)] = Field(
+        (), description="Headers taken away, before any are set or added."
+    )
+
+
+class FilterDocument(Document):
+    """Exactly one of the fields."""
+
+    strip_prefix: PathPrefix | None = Field(
+        None, description="Whole path elements cut off the front of the path, where it begins with them."
+    )
+    request_headers: HeaderEditDocument | None = Field(None, description="Edits headers on the way to the instance.")
+    response_headers: HeaderEditDocument | None = Field(None, description="Edits headers on the way to the client.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> FilterDocument:
+        _exactly_one(self, ("strip_prefix", "request_headers", "response_headers"))
+        return self
+
+
+# --- under which policies -----------------------------------------------------------------------------------------
+
+
+class TimeoutsDocument(Document):
+    request: Annotated[float, Between(DURATION, "1ms", "24h", zero="none")] = Field(
+        _TIMEOUTS.request, description="From the request until the response head, queueing and retries included."
+    )
+    attempt: Annotated[float, Between(DURATION, "1ms", "24h", zero="none")] = Field(
+        _TIMEOUTS.attempt, description="One attempt, until its response head."
+    )
+    idle: Annotated[float, Between(DURATION, "10ms", "24h")] = Field(
+        _TIMEOUTS.idle, description="Silence in either direction once streaming."
+    )
+
+    def over(self, base: Timeouts) -> Timeouts:
+        return overlaid(base, self)
+
+
+def _retry_condition(value: object) -> str:
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        word = str(value)
+        if word in _RETRIABLE or _RETRIABLE_STATUS(word):
+            return word
+    raise refusal(f"has to be one of {', '.join(_RETRIABLE)}, or a status from 400 to 599")
+
+
+RetryCondition = Annotated[str, BeforeValidator(_retry_condition, json_schema_input_type=str | int)]
+
+
+class RetryDocument(Document):
+    attempts: Annotated[StrictInt, Field(ge=1, le=10)] = Field(
+        _RETRY.attempts, description="Attempts in all, the first included; 1 is no retry."
+    )
+    retry_on: Annotated[tuple[RetryCondition, ...], Field(max_length=64)] = Field(
+        tuple(sorted(kind.value for kind in _RETRY.on_failures)),
+        description="What is tried again: `connect_failure`, `reset`, `timeout`, `stale_connection`, or a status.",
+    )
+    methods: Annotated[tuple[Method, ...], Field(max_length=40)] = Field(
+        tuple(sorted(_RETRY.methods)), description="Methods that are tried again; by default the idempotent ones."
+    )
+    buffer: Annotated[int, Between(SIZE, "0B", "16MiB")] = Field(
+        _RETRY.buffer, description="How much of a request body is kept for another attempt; larger ones have only one."
+    )
+
+    def over(self, base: RetryPolicy) -> RetryPolicy:
+        given = self.model_fields_set
+        if not given:
+            return base
+        statuses, failures = base.on_statuses, base.on_failures
+        if "retry_on" in given:
+            statuses = frozenset(int(word) for word in self.retry_on if word.isdecimal())
+            failures = frozenset(FailureKind(word) for word in self.retry_on if not word.isdecimal())
+        return RetryPolicy(
+            attempts=self.attempts if "attempts" in given else base.attempts,
+            methods=frozenset(self.methods) if "methods" in given else base.methods,
+            buffer=self.buffer if "buffer" in given else base.buffer,
+            on_statuses=statuses,
+            on_failures=failures,
+        )
+
+
+class LimitsDocument(Document):
+    in_flight: Annotated[StrictInt, Field(ge=0, le=1_000_000)] = Field(
+        _LIMITS.in_flight, description="Requests of this route at once; 0 is no limit."
+    )
+    queue: Annotated[StrictInt, Field(ge=0, le=100_000)] = Field(
+        _LIMITS.queue, description="Requests that may wait for a place; 0 refuses at once."
+    )
+    queue_timeout: Annotated[float, Between(DURATION, "1ms", "5m")] = Field(
+        _LIMITS.queue_timeout, description="How long each may wait."
+    )
+    body: Annotated[int, Between(SIZE, "0B", "1024GiB")] = Field(
+        _LIMITS.body, description="Largest request body; 0 is no limit."
+    )
+
+    def over(self, base: Limits) -> Limits:
+        return overlaid(base, self)
+
+
+_PANIC = {"none": None, "warning": Health.WARNING, "critical": Health.CRITICAL}
+
+
+class WhenEmptyDocument(Document):
+    status: Annotated[StrictInt, Field(ge=400, le=599)] = Field(
+        _WHEN_EMPTY.status, description="Status of the refusal when no instance may be picked."
+    )
+    retry_after: Annotated[float, Between(DURATION, "1s", "24h", zero="none")] = Field(
+        _WHEN_EMPTY.retry_after or 0.0, description="`Retry-After` of that refusal."
+    )
+    panic: Literal["none", "warning", "critical"] = Field(
+        "none", description="Rather than refuse, pick instances up to this health; never in maintenance."
+    )
+
+    def over(self, base: WhenEmpty) -> WhenEmpty:
+        return overlaid(base, self, retry_after=self.retry_after or None, panic=_PANIC[self.panic])
+
+
+class RouteDocument(Document):
+    """A route: what it matches, where it sends, under which request policies."""
+
+    hostnames: Annotated[tuple[Hostname, ...], Field(min_length=1, max_length=100)] = Field(
+        (),
+        description="Hosts without port; left out: any. `*.example.com` stands for one or more labels in front of "
+        "`example.com`, and not for `example.com` itself.",
+    )
+    match: Annotated[
+        tuple[MatchDocument, ...],
+        Field(min_length=1, max_length=64),
+        BeforeValidator(_as_list, json_schema_input_type=MatchDocument | list[MatchDocument]),
+    ] = Field((MatchDocument(),), description="A mapping, or a list of mappings of which any is enough; left out: all.")
+    backends: Annotated[
+        tuple[BackendDocument, ...], Field(min_length=1, max_length=64), AfterValidator(_some_weight)
+    ] = Field(description="The services that take the requests, by weight.")
+    filters: Annotated[tuple[FilterDocument, ...], Field(max_length=64)] = Field(
+        (), description="Changes to request and response, in this order."
+    )
+    timeouts: TimeoutsDocument = Field(TimeoutsDocument(), description="Time limits.")
+    retry: RetryDocument = Field(RetryDocument(), description="What is tried again.")
+    limits: LimitsDocument = Field(LimitsDocument(), description="How much at once.")
+    when_empty: WhenEmptyDocument = Field(
+        WhenEmptyDocument(), description="What happens when no instance may be picked."
+    )
+    escaped_slashes: Literal["refuse", "pass"] = Field(
+        "refuse", description="Whether a path with `%2F` or `%5C` is refused (400) or passed as it is."
+    )
+    websocket: StrictBool = Field(True, description="Whether WebSocket handshakes are tunnelled.")
