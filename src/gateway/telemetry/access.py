@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import sys
+from datetime import datetime
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -26,26 +27,27 @@ FLUSH_INTERVAL = 0.2
 _log = logging.getLogger(__name__)
 
 
-class AccessEntry(msgspec.Struct, frozen=True, gc=False):
-    """One request that ended. `duration` is seconds; `status` 0 means that no response was sent."""
+class AccessEntry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One request that ended. `duration` is seconds; fields that are empty are left out of the line."""
 
-    ts: str
+    ts: datetime
     method: str
-    host: str
     path: str
-    status: int
     outcome: str
     duration: float
     client_ip: str
     request_id: str
+    status: int | None = None
     route: str | None = None
     reason: str | None = None
     instance: str | None = None
     attempts: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    detail: str | None = None
+    """For people: why a request was refused or an attempt failed."""
     tries: tuple[tuple[str, str, float], ...] = ()
-    """Instance, failure or status, and seconds of each attempt."""
+    """Instance, status or failure, and seconds of each attempt, where there were several or one went wrong."""
 
 
 class AccessLog:

@@ -1,0 +1,103 @@
+"""What the admin surface shows, and the one thing that it can do, as `app` wires it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.core.model import Instance, Route, ServicePolicy
+from gateway.core.views import CircuitView, RouteLoad
+
+
+class ViewLike(Protocol):
+    """One view of Consul. `age` in seconds, None before the first confirmation; `last_change` in Unix time."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def index(self) -> int | None: ...
+    @property
+    def age(self) -> float | None: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def last_change(self) -> float | None: ...
+    @property
+    def wakeups(self) -> int: ...
+    @property
+    def empty_wakeups(self) -> int: ...
+    @property
+    def throttled(self) -> int: ...
+    @property
+    def left_out(self) -> int: ...
+
+
+class RejectionLike(Protocol):
+    """Why a key's present version is not in force; line and column count from 1."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def line(self) -> int: ...
+    @property
+    def column(self) -> int: ...
+    @property
+    def field(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def modify_index(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """Something that the gateway keeps up in Consul. `state` is for people, such as `off`, `kept up` or `failing`."""
+
+    state: str
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConsulStanding:
+    """`address` without credentials."""
+
+    address: str
+    registration: Duty
+    status: Duty
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """`reasons` says why not, in stable words that a person can act on."""
+
+    ready: bool
+    reasons: tuple[str, ...] = ()
+
+
+class AdminSources(Protocol):
+    """All but `metrics` are synchronous, quick, and called in the event loop."""
+
+    def now(self) -> float:
+        """The core's monotonic seconds."""
+
+    def identity(self) -> Mapping[str, str]:
+        """Such as id, mode, prefix, version."""
+
+    def routes(self) -> Iterable[Route]: ...
+    def policies(self) -> Mapping[str, ServicePolicy]: ...
+    def services(self) -> Mapping[str, Sequence[Instance]]: ...
+    def circuits(self) -> Iterable[CircuitView]: ...
+    def loads(self) -> Iterable[RouteLoad]: ...
+    def views(self) -> Sequence[ViewLike]: ...
+    def rejections(self) -> Sequence[RejectionLike]: ...
+    def consul(self) -> ConsulStanding: ...
+    def readiness(self) -> Readiness: ...
+
+    def drain(self) -> None:
+        """Starts to drain, as SIGTERM does; a second call changes nothing."""
+
+    async def metrics(self) -> tuple[bytes, str]:
+        """The text and its content type."""
