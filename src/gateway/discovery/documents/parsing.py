@@ -158,7 +158,7 @@ class _Source:
     def read(self, raw: bytes, model: type[D], own_service: str | None = None) -> D:
         try:
             self._text = read(raw)
-            empty = nulls(self._text.value)
+            empty = nulls(self._text.value) if self._text.may_hold_null else []
             try:
                 document = model.model_validate(self._text.value, context={"own_service": own_service})
             except ValidationError as invalid:

@@ -45,7 +45,7 @@ class CircuitDocument(Document):
     )
     failure_ratio: Annotated[float, Between(PERCENT, "0%", "100%")] = Field(
         _CIRCUIT.failure_ratio,
-        description="Share of failures within `window` that opens it, once `min_requests` were judged; 0% switches it off.",
+        description="Share of failures within `window` that opens it, once `min_requests` were judged; 0% never opens.",
     )
     window: Annotated[float, Between(DURATION, "100ms", "1h")] = Field(
         _CIRCUIT.window, description="How far back `failure_ratio` looks."

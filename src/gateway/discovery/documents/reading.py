@@ -22,6 +22,7 @@ class Text:
 
     value: JsonValue
     positions: Callable[[], Positions]
+    may_hold_null: bool = True
 
 
 def read(raw: bytes) -> Text:
@@ -32,7 +33,7 @@ def read(raw: bytes) -> Text:
     if not text.strip():
         raise Unreadable("the document is empty")
     try:
-        return Text(read_json(text), partial(json_positions, text))
+        return Text(read_json(text), partial(json_positions, text), "null" in text)
     except NotJson as not_json:
         return _read_as_yaml(text, not_json)
 

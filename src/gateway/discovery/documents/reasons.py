@@ -52,10 +52,19 @@ def aligned(loc: Loc, value: JsonValue) -> Loc:
     steps: list[str | int] = []
     here = value
     for step in loc:
-        if (isinstance(here, dict) and isinstance(step, str) and step in here) or (isinstance(here, list) and isinstance(step, int) and step < len(here)):
-            here = here[step]
+        inner = _inner(here, step)
+        if inner is not None:
+            here = inner[0]
             steps.append(step)
     return tuple(steps)
+
+
+def _inner(value: JsonValue, step: str | int) -> tuple[JsonValue] | None:
+    if isinstance(value, dict) and isinstance(step, str):
+        return (value[step],) if step in value else None
+    if isinstance(value, list) and isinstance(step, int):
+        return (value[step],) if step < len(value) else None
+    return None
 
 
 def nulls(value: JsonValue, loc: Loc = ()) -> list[Problem]:

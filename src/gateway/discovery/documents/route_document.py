@@ -40,15 +40,14 @@ _RETRIABLE = sorted(kind.value for kind in FailureKind if kind is not FailureKin
 _RETRIABLE_STATUS = re.compile("[45][0-9][0-9]").fullmatch
 
 
-def _only_one(document: Document, names: tuple[str, ...]) -> None:
-    if sum(name in document.model_fields_set for name in names) > 1:
-        raise refusal(f"takes only one of {', '.join(names)}")
+def _only_one(document: Document, names: frozenset[str]) -> None:
+    if len(document.model_fields_set & names) > 1:
+        raise refusal(f"takes only one of {', '.join(sorted(names))}")
 
 
-def _exactly_one(document: Document, names: tuple[str, ...]) -> None:
-    _only_one(document, names)
-    if not document.model_fields_set:
-        raise refusal(f"needs one of {', '.join(names)}")
+def _exactly_one(document: Document) -> None:
+    if len(document.model_fields_set) != 1:
+        raise refusal(f"needs exactly one of {', '.join(sorted(type(document).model_fields))}")
 
 
 def _as_list(value: JsonValue) -> JsonValue:
@@ -79,7 +78,7 @@ class HeaderMatchDocument(Document):
 
     @model_validator(mode="after")
     def _one_kind(self) -> HeaderMatchDocument:
-        _exactly_one(self, ("exact", "regex", "present"))
+        _exactly_one(self)
         return self
 
 
@@ -94,7 +93,7 @@ class QueryMatchDocument(Document):
 
     @model_validator(mode="after")
     def _one_kind(self) -> QueryMatchDocument:
-        _exactly_one(self, ("exact", "regex", "present"))
+        _exactly_one(self)
         return self
 
 
@@ -102,6 +101,9 @@ HeaderMatch = Annotated[
     HeaderMatchDocument, BeforeValidator(_as_exact, json_schema_input_type=str | HeaderMatchDocument)
 ]
 QueryMatch = Annotated[QueryMatchDocument, BeforeValidator(_as_exact, json_schema_input_type=str | QueryMatchDocument)]
+
+
+_PATHS = frozenset({"path_exact", "path_prefix", "path_regex"})
 
 
 class MatchDocument(Document):
@@ -126,7 +128,7 @@ class MatchDocument(Document):
 
     @model_validator(mode="after")
     def _one_path(self) -> MatchDocument:
-        _only_one(self, ("path_prefix", "path_exact", "path_regex"))
+        _only_one(self, _PATHS)
         return self
 
 
@@ -197,7 +199,7 @@ class FilterDocument(Document):
 
     @model_validator(mode="after")
     def _one_kind(self) -> FilterDocument:
-        _exactly_one(self, ("strip_prefix", "request_headers", "response_headers"))
+        _exactly_one(self)
         return self
 
 
