@@ -38,7 +38,7 @@ lint: $(READY) ## ruff, mypy --strict, import contracts
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy --no-error-summary src tests
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 format: $(READY) ## rewrite the sources as lint wants them
 	@$(BIN)/ruff check --quiet --fix .
