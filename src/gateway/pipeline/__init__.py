@@ -1,0 +1,1 @@
+"""What happens to a request and a response around the forwarding."""
