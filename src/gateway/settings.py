@@ -311,6 +311,13 @@ def flag_name(field: str) -> str:
     return "--" + field.replace("_", "-")
 
 
+def shown_default(value: object) -> str:
+    """A default as an operator would write it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:g}" if isinstance(value, float) else str(value).replace(",", ", ")
+
+
 def load(flags: Mapping[str, object] | None = None, file: Path | None = None) -> Settings:
     """The settings from `file` (by default `gateway.toml` here, if there is one), the environment and `flags`.
 

@@ -1,0 +1,109 @@
+"""What is in KV below a prefix, read with the gateway's own parsers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal
+
+from gateway.core.model import PathKind, Route, ServicePolicy
+from gateway.discovery.documents.defaults import BUILT_IN, Defaults
+from gateway.discovery.documents.parsing import (
+    check_defaults,
+    check_policy,
+    check_route,
+    parse_defaults,
+    parse_policy,
+    parse_route,
+)
+from gateway.discovery.documents.rejection import Rejection
+
+if TYPE_CHECKING:
+    from gateway.discovery.consul_client import ConsulClient, KvEntry
+    from gateway.settings import Settings
+
+Kind = Literal["routes", "services"]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One key. `verdict` is `accepted`, or the first problem."""
+
+    name: str
+    version: int
+    accepted: bool
+    summary: str
+    verdict: str
+
+    def as_json(self) -> dict[str, str | int | bool]:
+        return asdict(self)
+
+
+async def defaults(client: ConsulClient, settings: Settings) -> Defaults:
+    """The defaults in KV; the built-in ones where there are none, or none that are accepted."""
+    entry = await client.kv_entry(f"{settings.prefix}/defaults")
+    if entry is None:
+        return BUILT_IN
+    found = parse_defaults(entry.value or b"", entry.modify_index)
+    return BUILT_IN if isinstance(found, Rejection) else found
+
+
+async def gather(client: ConsulClient, settings: Settings, kind: Kind) -> list[Listed]:
+    """All keys of a kind, in the order of their names."""
+    base = await defaults(client, settings)
+    prefix = f"{settings.prefix}/{kind}/"
+    entries = [entry for entry in await client.kv_entries(prefix) if not entry.key.endswith("/")]
+    return [_listed(kind, entry.key.removeprefix(prefix), entry, base, settings) for entry in entries]
+
+
+def problems(
+    kind: Literal["routes", "services", "defaults"],
+    name: str,
+    raw: bytes,
+    base: Defaults,
+    settings: Settings,
+    key: str | None = None,
+) -> list[Rejection]:
+    """All that is wrong with a document; nothing if the gateway would accept it. `key` is how messages call it."""
+    if kind == "routes":
+        return check_route(name, raw, 0, base, own_service=settings.service, key=key)
+    if kind == "services":
+        return check_policy(name, raw, 0, base, key=key)
+    return check_defaults(raw, 0, key=key or "defaults")
+
+
+def _listed(kind: Kind, name: str, entry: KvEntry, base: Defaults, settings: Settings) -> Listed:
+    raw, version = entry.value or b"", entry.modify_index
+    found: Route | ServicePolicy | Rejection
+    if kind == "routes":
+        found = parse_route(name, raw, version, base, own_service=settings.service)
+    else:
+        found = parse_policy(name, raw, version, base)
+    if isinstance(found, Rejection):
+        return Listed(name, version, False, "", f"rejected: {found}")
+    summary = _route(found) if isinstance(found, Route) else _policy(found)
+    return Listed(name, version, True, summary, "accepted")
+
+
+def _route(route: Route) -> str:
+    """`GET,HEAD shop.example.com/orders → orders*9, orders[canary]`."""
+    marks = {PathKind.EXACT: "", PathKind.PREFIX: "/…", PathKind.REGEX: " (regex)"}
+    paths = []
+    for match in route.matches[:3]:
+        path = match.path.value.rstrip("/") if match.path.kind is PathKind.PREFIX else match.path.value
+        paths.append(f"{','.join(sorted(match.methods))} {path}{marks[match.path.kind]}".strip())
+    more = [f"{len(route.matches) - 3} more"] if len(route.matches) > 3 else []
+    hosts = f"{','.join(route.hostnames[:3])}{',…' if len(route.hostnames) > 3 else ''} " if route.hostnames else ""
+    backends = []
+    for backend in route.backends:
+        chosen = ",".join([*sorted(backend.tags), *(f"{name}={value}" for name, value in backend.meta)])
+        share = f"*{backend.weight}" if len(route.backends) > 1 else ""
+        backends.append(backend.service + (f"[{chosen}]" if chosen else "") + share)
+    return f"{hosts}{' | '.join([*paths, *more])} → {', '.join(backends)}"
+
+
+def _policy(policy: ServicePolicy) -> str:
+    circuit = policy.circuit
+    parts = [policy.balance.policy.value, f"circuit {circuit.mode.value}"]
+    if policy.in_flight_per_instance:
+        parts.append(f"{policy.in_flight_per_instance} in flight per instance")
+    return ", ".join(parts)

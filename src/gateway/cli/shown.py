@@ -1,0 +1,45 @@
+"""What commands print: tables for people, JSON for programs, and a document's problems with the lines they are in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.discovery.documents.rejection import Rejection
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on standard output; nothing is cut off where that is not a terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(*columns, title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for row in rows:
+        made.add_row(*(Text(_plain(cell)) for cell in row))
+    console = Console() if sys.stdout.isatty() else Console(width=220, no_color=True)
+    console.print(made)
+
+
+def as_json(value: object) -> None:
+    import msgspec
+
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+
+def problem(rejection: Rejection, raw: bytes) -> str:
+    """`key:line:column: field: reason`, the line itself, and a mark below the column."""
+    lines = raw.decode("utf-8", "replace").splitlines()
+    if not 0 < rejection.line <= len(lines):
+        return str(rejection)
+    line, mark = lines[rejection.line - 1], rejection.column - 1
+    start = max(0, mark - 60)
+    piece = _plain(line[start : start + 110])
+    return f"{rejection}\n    {piece}\n    {' ' * min(mark - start, len(piece))}^"
+
+
+def _plain(text: str) -> str:
+    return "".join(character if character.isprintable() else "·" for character in text)
