@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Self
 
 from gateway.core.model import Instance, InstanceKey
 
@@ -103,7 +104,7 @@ class ScriptedUpstream:
     open_connections: int = 0
     port: int = 0
 
-    async def __aenter__(self) -> ScriptedUpstream:
+    async def __aenter__(self) -> Self:
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self.arrived = asyncio.Event()
@@ -204,9 +205,9 @@ class LiteralClient:
 
     @classmethod
     async def connect(cls, port: int, **settings: int) -> LiteralClient:
-        return cls(*await asyncio.open_connection("127.0.0.1", port, **settings))  # type: ignore[arg-type]
+        return cls(*await asyncio.open_connection("127.0.0.1", port, **settings))
 
-    async def __aenter__(self) -> LiteralClient:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

@@ -8,7 +8,7 @@ tells a stale connection from a reset one. The parser and its flow control are a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from aiohttp import ClientError
 from aiohttp.http import HttpProcessingError, RawResponseMessage
@@ -16,7 +16,7 @@ from aiohttp.streams import StreamReader
 
 from gateway.core.model import FailureKind
 from gateway.core.tickets import Attempt
-from gateway.proxy.fields import head, is_safe_value
+from gateway.proxy.fields import Field, head, is_safe_value
 from gateway.proxy.hop_headers import BadField, sift_response
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.refusals import phrase
@@ -91,7 +91,7 @@ class AiohttpResponse:
         self._released = False
         self.status = 0
         self.phrase = ""
-        self.fields: list[tuple[str, str]] = []
+        self.fields: Sequence[Field] = ()
         self.length: int | None = None
         self.bodiless = False
 

@@ -115,7 +115,8 @@ def _target(request: web.BaseRequest, host_field: str | None) -> tuple[str, str 
     raw = request.raw_path
     if not raw.startswith("/"):
         if raw == "*":
-            return raw, None
+            # It asks about the server as a whole (RFC 9110 §9.3.7), and routes lead to parts of it.
+            raise Refused(Reason.NO_ROUTE)
         raw = _absolute(raw, host_field)
     if "#" in raw:
         raise Refused(Reason.BAD_REQUEST, "a request target has no fragment", close=True)

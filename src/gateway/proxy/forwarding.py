@@ -185,7 +185,8 @@ class Exchange:
         if route is None:
             raise Refused(Reason.NO_ROUTE)
         if not route.pass_escaped_slashes and has_escaped_slash(inbound.facts.path):
-            raise Refused(Reason.BAD_REQUEST, "the path holds an escaped slash, which this route does not pass")
+            detail = "the path holds an escaped slash, which this route does not pass"
+            raise Refused(Reason.BAD_REQUEST, detail, close=True)
         if inbound.has_body:
             self._expect_body(route, inbound)
         if route.timeouts.request:

@@ -1,0 +1,275 @@
+"""Hostile and odd requests, as literal bytes: what is refused, with what, and that nothing of it goes upstream."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from gateway.core.model import Outcome, Reason
+from tests.support.proxies import OPTIONS, RunningProxy, running_proxy
+from tests.support.upstreams import LiteralClient, ScriptedUpstream, request
+
+
+@pytest.fixture
+async def short_lived() -> AsyncIterator[RunningProxy]:
+    """A proxy that gives a head a tenth of a second."""
+    async with ScriptedUpstream() as upstream:
+        async with running_proxy(upstream, options=replace(OPTIONS, head_timeout=0.1)) as proxy:
+            yield proxy
+
+
+GET = b"GET / HTTP/1.1\r\nHost: gateway.test\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: gateway.test\r\n"
+
+REFUSED: list[tuple[str, bytes, int]] = [
+    ("CL and TE", POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    ("TE and CL", POST + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n", 400),
+    ("two lengths", POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc", 400),
+    ("two equal lengths", POST + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc", 400),
+    ("length list", POST + b"Content-Length: 3, 3\r\n\r\nabc", 400),
+    ("length +3", POST + b"Content-Length: +3\r\n\r\nabc", 400),
+    ("length -1", POST + b"Content-Length: -1\r\n\r\n", 400),
+    ("length 0x3", POST + b"Content-Length: 0x3\r\n\r\nabc", 400),
+    ("length 1_0", POST + b"Content-Length: 1_0\r\n\r\n0123456789", 400),
+    ("length over 2^64", POST + b"Content-Length: 18446744073709551617\r\n\r\nabc", 400),
+    ("length empty", POST + b"Content-Length: \r\n\r\nabc", 400),
+    ("space before the colon", POST + b"Content-Length : 3\r\n\r\nabc", 400),
+    ("xchunked", POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 400),
+    ("chunked, identity", POST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", 400),
+    ("identity and CL", POST + b"Transfer-Encoding: identity\r\nContent-Length: 3\r\n\r\nabc", 400),
+    ("TE twice", POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    ("TE with VT", POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n", 400),
+    ("gzip, chunked", POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+    ("TE in 1.0", b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    ("Transfer_Encoding", POST + b"Transfer_Encoding: chunked\r\n\r\n", 400),
+    ("Content_Length", POST + b"Content_Length: 3\r\n\r\n", 400),
+    ("X_Forwarded_For", GET + b"X_Forwarded_For: 10.0.0.1\r\n\r\n", 400),
+    ("X_Gateway_User", GET + b"x_gateway_user: root\r\n\r\n", 400),
+    ("obs-fold", GET + b"X: a\r\n b\r\n\r\n", 400),
+    ("leading space", b"GET / HTTP/1.1\r\n Host: gateway.test\r\n\r\n", 400),
+    ("bare LF", b"GET / HTTP/1.1\nHost: gateway.test\n\n", 400),
+    ("bare CR", GET + b"X: a\rb\r\n\r\n", 400),
+    ("NUL", GET + b"X: a\x00b\r\n\r\n", 400),
+    ("space in name", GET + b"X Y: a\r\n\r\n", 400),
+    ("no colon", GET + b"XY\r\n\r\n", 400),
+    ("control character", GET + b"X: a\x01b\r\n\r\n", 400),
+    ("byte above 0x7f", GET + b"X: caf\xc3\xa9\r\n\r\n", 400),
+    ("byte that is no UTF-8", GET + b"X: caf\xe9\r\n\r\n", 400),
+    ("no Host", b"GET / HTTP/1.1\r\n\r\n", 400),
+    ("two Hosts", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+    ("empty Host", b"GET / HTTP/1.1\r\nHost: \r\n\r\n", 400),
+    ("Host with space", b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+    ("Host with slash", b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
+    ("Host with user", b"GET / HTTP/1.1\r\nHost: me@a\r\n\r\n", 400),
+    ("Host with a wild port", b"GET / HTTP/1.1\r\nHost: a:99999\r\n\r\n", 400),
+    ("absolute-form, other authority", b"GET http://other/ HTTP/1.1\r\nHost: gateway.test\r\n\r\n", 400),
+    ("absolute-form, user", b"GET http://me@gateway.test/ HTTP/1.1\r\nHost: gateway.test\r\n\r\n", 400),
+    ("ftp", b"GET ftp://gateway.test/ HTTP/1.1\r\nHost: gateway.test\r\n\r\n", 400),
+    ("file", b"GET file:///etc/passwd HTTP/1.1\r\nHost: gateway.test\r\n\r\n", 400),
+    ("absolute-form, wild port", b"GET http://gateway.test:99999/ HTTP/1.1\r\nHost: gateway.test:99999\r\n\r\n", 400),
+    ("fragment", b"GET /a#b HTTP/1.1\r\nHost: gateway.test\r\n\r\n", 400),
+    ("%zz", b"GET /%zz HTTP/1.1\r\nHost: gateway.test\r\n\r\n", 400),
+    ("%00", b"GET /a%00b HTTP/1.1\r\nHost: gateway.test\r\n\r\n", 400),
+    ("%2f", b"GET /a%2fb HTTP/1.1\r\nHost: gateway.test\r\n\r\n", 400),
+    ("%5c", b"GET /a%5cb HTTP/1.1\r\nHost: gateway.test\r\n\r\n", 400),
+    ("CONNECT", b"CONNECT gateway.test:80 HTTP/1.1\r\nHost: gateway.test:80\r\n\r\n", 405),
+    (
+        "CONNECT with a body",
+        b"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\nContent-Length: 26\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n",
+        405,
+    ),
+    ("HTTP/0.9", b"GET /\r\n\r\n", 400),
+    ("HTTP/0.9 by name", b"GET / HTTP/0.9\r\nHost: a\r\n\r\n", 400),
+    ("HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+    ("HTTP/2.0", b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+    ("HTTP/1.2", b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505),
+    ("unknown method", b"MAKE / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+    ("long request line", b"GET /" + b"a" * 8192 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+    ("long field", GET + b"X: " + b"a" * 8192 + b"\r\n\r\n", 431),
+    ("long field name", GET + b"X" * 8192 + b": a\r\n\r\n", 431),
+    ("many fields", GET + b"".join(b"X-%d: a\r\n" % n for n in range(200)) + b"\r\n", 431),
+    ("large head", GET + b"".join(b"X-%d: %s\r\n" % (n, b"a" * 8000) for n in range(9)) + b"\r\n", 431),
+    ("expectation", POST + b"Expect: money\r\nContent-Length: 3\r\n\r\n", 417),
+    ("chunk size -1", POST + b"Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n", 400),
+    ("chunk size 0x3", POST + b"Transfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n", 400),
+    ("chunk size 0_3", POST + b"Transfer-Encoding: chunked\r\n\r\n0_3\r\nabc\r\n0\r\n\r\n", 400),
+    ("chunk size overflow", POST + b"Transfer-Encoding: chunked\r\n\r\n10000000000000003\r\nabc\r\n0\r\n\r\n", 400),
+    ("chunk size empty", POST + b"Transfer-Encoding: chunked\r\n\r\n\r\nabc\r\n0\r\n\r\n", 400),
+    ("chunk with LF", POST + b"Transfer-Encoding: chunked\r\n\r\n3\nabc\n0\n\n", 400),
+    ("chunk with a bad end", POST + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabcX\r\n0\r\n\r\n", 400),
+    ("LF in a chunk extension", POST + b"Transfer-Encoding: chunked\r\n\r\n3;a\nb\r\nabc\r\n0\r\n\r\n", 400),
+]
+
+
+@pytest.mark.parametrize(("sent", "status"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+async def test_refused(sent: bytes, status: int) -> None:
+    async with ScriptedUpstream() as upstream, running_proxy(upstream) as proxy, await proxy.connect() as client:
+        response = await client.ask(sent)
+        assert response.status == status
+        assert response.value("connection") == "close"
+        assert response.value("content-type") == "application/problem+json"
+        problem = json.loads(response.body)
+        assert problem["type"].startswith("urn:alims-gateway:problem:")
+        assert problem["request_id"] == response.value("x-request-id")
+        assert await client.closed()
+        record = await proxy.record()
+        assert (record.status, record.outcome) == (status, Outcome.REJECTED)
+        assert len(proxy.records.all) == 1
+        assert not [received for received in upstream.requests if received.body]
+        assert not upstream.requests or status == 400, "only a body's framing may turn out broken once it is on its way"
+
+
+@pytest.mark.parametrize("split", ["head first", "bytes"])
+async def test_a_broken_body_is_refused_however_it_arrives(split: str) -> None:
+    body = b"zz\r\n"
+    async with ScriptedUpstream() as upstream, running_proxy(upstream) as proxy, await proxy.connect() as client:
+        await client.say(POST + b"Transfer-Encoding: chunked\r\n\r\n")
+        if split == "head first":
+            await upstream.arrived.wait()
+        await client.say(body)
+        assert (await client.response()).status == 400
+        assert await client.closed()
+        assert (await proxy.record()).reason is Reason.BAD_REQUEST
+        await upstream.left.wait()
+
+
+async def test_nothing_is_echoed() -> None:
+    async with ScriptedUpstream() as upstream, running_proxy(upstream) as proxy:
+        for sent in (
+            GET + b"X: sec\x01ret\r\n\r\n",
+            b"GET /%zzsecret HTTP/1.1\r\nHost: a\r\n\r\n",
+            GET + b"secret\r\n\r\n",
+        ):
+            response = await proxy.ask(sent)
+            assert response.status == 400
+            assert b"secret" not in response.head + response.body
+            assert str(upstream.port).encode() not in response.head + response.body
+
+
+async def test_first_answered_then_refused_when_the_second_of_a_pipeline_is_broken() -> None:
+    async with ScriptedUpstream() as upstream, running_proxy(upstream) as proxy, await proxy.connect() as client:
+        await client.say(request("/one") + request("/two") + b"BAD\r\n\r\n" + request("/never"))
+        assert [(await client.response()).status for _ in range(3)] == [200, 200, 400]
+        assert await client.closed()
+        assert [received.target for received in upstream.requests] == ["/one", "/two"]
+
+
+async def test_pipelined_requests_are_answered_in_order() -> None:
+    async with ScriptedUpstream() as upstream, running_proxy(upstream) as proxy, await proxy.connect() as client:
+        await client.say(b"".join(request(f"/{n}", method="POST", body=b"x" * n) for n in range(1, 60)))
+        for _ in range(1, 60):
+            assert (await client.response()).status == 200
+        assert [received.target for received in upstream.requests] == [f"/{n}" for n in range(1, 60)]
+
+
+@pytest.mark.parametrize(
+    ("sent", "forwarded"),
+    [
+        ("/a/../admin", "/admin"),
+        ("/a/%2e%2E/admin", "/admin"),
+        ("//admin", "/admin"),
+        ("/%61dmin", "/admin"),
+        ("/a%3fb?c=%0d%0aX:y", "/a%3Fb?c=%0d%0aX:y"),
+        ("/a%0d%0ab", "/a%0D%0Ab"),
+        ("/?", "/?"),
+        ("http://gateway.test/a?b", "/a?b"),
+        ("http://GATEWAY.test", "/"),
+        ("http://gateway.test?b", "/?b"),
+    ],
+)
+async def test_the_normalised_target_is_forwarded(sent: str, forwarded: str) -> None:
+    async with ScriptedUpstream() as upstream, running_proxy(upstream) as proxy:
+        assert (await proxy.ask(request(sent))).status == 200
+        assert upstream.last.target == forwarded
+        assert (await proxy.record()).path == forwarded.partition("?")[0]
+
+
+async def test_trailers_are_dropped() -> None:
+    trailers = b"Content-Length: 9\r\nHost: evil\r\nAuthorization: x\r\n"
+    async with ScriptedUpstream() as upstream, running_proxy(upstream) as proxy:
+        sent = POST + b"Transfer-Encoding: chunked\r\nTrailer: Host\r\n\r\n3\r\nabc\r\n0\r\n" + trailers + b"\r\n"
+        response = await proxy.ask(sent)
+        if response.status == 200:
+            assert upstream.last.body == b"abc"
+            assert upstream.last.value("host") == "gateway.test"
+            assert upstream.last.value("authorization") is None
+            assert upstream.last.value("trailer") is None
+        else:
+            assert response.status == 400
+
+
+async def test_options_asterisk_matches_no_route() -> None:
+    async with ScriptedUpstream() as upstream, running_proxy(upstream) as proxy:
+        assert (await proxy.ask(request("*", method="OPTIONS"))).status == 404
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "tcp", "foo"])
+async def test_an_upgrade_that_nobody_makes_is_stripped(protocol: str) -> None:
+    lines = (f"Upgrade: {protocol}", "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAMAAABkAAQAAP__")
+    async with ScriptedUpstream() as upstream, running_proxy(upstream) as proxy, await proxy.connect() as client:
+        response = await client.ask(request("/a", *lines) + request("/smuggled"))
+        assert response.status == 200
+        assert response.value("connection") == "close"
+        assert await client.closed()
+        assert [received.target for received in upstream.requests] == ["/a"]
+        for name in ("upgrade", "connection", "http2-settings"):
+            assert upstream.last.value(name) is None
+
+
+async def test_a_late_head_is_refused(short_lived: RunningProxy) -> None:
+    async with await short_lived.connect() as client:
+        await client.say(b"GET / HTTP/1.1\r\nHost: gate")
+        response = await client.response()
+        assert response.status == 408
+        assert await client.closed()
+        assert (await short_lived.record()).reason is Reason.REQUEST_TIMEOUT
+
+
+async def test_a_dribbled_head_is_late_all_the_same(short_lived: RunningProxy) -> None:
+    async with await short_lived.connect() as client:
+        await _dribble(client, b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 1000)
+        assert (await client.response()).status == 408
+
+
+async def test_a_late_second_head_is_refused(short_lived: RunningProxy) -> None:
+    async with await short_lived.connect() as client:
+        assert (await client.ask(request())).status == 200
+        await client.say(b"GET / ")
+        assert (await client.response()).status == 408
+
+
+async def test_a_silent_connection_is_closed() -> None:
+    options = replace(OPTIONS, keep_alive=0.1)
+    async with ScriptedUpstream() as upstream, running_proxy(upstream, options=options) as proxy:
+        async with await proxy.connect() as client:
+            assert await client.closed()
+        async with await proxy.connect() as client:
+            assert (await client.ask(request())).status == 200
+            assert await client.closed()
+
+
+async def test_beyond_the_cap_the_oldest_idle_connection_goes() -> None:
+    options = replace(OPTIONS, max_connections=2)
+    async with ScriptedUpstream() as upstream, running_proxy(upstream, options=options) as proxy:
+        async with await proxy.connect() as first, await proxy.connect() as second:
+            assert (await second.ask(request())).status == 200
+            assert (await first.ask(request())).status == 200
+            async with await proxy.connect() as third:
+                assert (await third.ask(request())).status == 200
+                assert await second.closed()
+                assert (await first.ask(request())).status == 200
+                assert proxy.listener.connections_dropped == 1
+
+
+async def _dribble(client: LiteralClient, data: bytes) -> None:
+    try:
+        for at in range(len(data)):
+            await client.say(data[at : at + 1])
+            await asyncio.sleep(0.01)
+            if client.reader._buffer:  # type: ignore[attr-defined]  # an answer has come
+                return
+    except ConnectionError:
+        return
