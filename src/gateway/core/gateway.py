@@ -81,7 +81,7 @@ class Gateway:
         on_circuit: Callable[[CircuitChange], None] | None = None,
         prefer_node: str | None = None,
     ) -> None:
-        """`prefer_node`: instances on this node are picked while there are any (a sidecar's own node)."""
+        """`prefer_node` as in `prefer`."""
         self._compile_regex = compile_regex
         self._draw = draw
         self._prefer_node = prefer_node
@@ -121,6 +121,11 @@ class Gateway:
         """Drops a service that no route names any more; what still waits for it is rejected."""
         self._services.forget(service, now)
         self._splits.clear()
+
+    def prefer(self, node: str, now: float) -> None:
+        """Has instances on this node picked while there are any: a sidecar's own node."""
+        self._prefer_node = node
+        self._services.all_changed(now)
 
     # --- requests ---
 

@@ -67,7 +67,7 @@ class Services:
 
     def apply_policies(self, policies: Mapping[str, ServicePolicy], now: float) -> None:
         self.policies = policies
-        for service in self._services.values():
+        for service in tuple(self._services.values()):
             policy = policies.get(service.name) or ServicePolicy(service.name)
             if policy != service.policy:
                 service.policy = policy
@@ -152,6 +152,10 @@ class Services:
     def changed(self, service: Service, now: float) -> None:
         service.version += 1
         self._notify(service, now)
+
+    def all_changed(self, now: float) -> None:
+        for service in tuple(self._services.values()):
+            self.changed(service, now)
 
     def _mature(self, member: Member, epoch: int, now: float) -> None:
         if member.circuit.epoch == epoch and member.service.members.get(member.key) is member:

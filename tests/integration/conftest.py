@@ -1,0 +1,59 @@
+"""A gateway process, instances as processes, and the arranging of both in a real Consul."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from tests.support.consul import ConsulAgent, ttl_check
+from tests.support.gateway_process import GatewayProcess
+from tests.support.instances import InstanceProcess
+
+StartGateway: TypeAlias = Callable[..., GatewayProcess]
+StartInstance: TypeAlias = Callable[..., InstanceProcess]
+
+
+@pytest.fixture
+def start_gateway(tmp_path: Path) -> Iterator[StartGateway]:
+    """`start_gateway(agent.environment, drain_time="1s")`: a gateway that is ready, stopped after the test."""
+    with ExitStack() as stack:
+
+        def start(consul: Mapping[str, str], *, wait: bool = True, **settings: object) -> GatewayProcess:
+            gateway = GatewayProcess(tmp_path, consul, **settings)
+            stack.callback(gateway.stop)
+            return gateway.start_ready() if wait else gateway.start()
+
+        yield start
+
+
+@pytest.fixture
+def start_instance() -> Iterator[StartInstance]:
+    """`start_instance("a")`: a running instance process, killed after the test."""
+    with ExitStack() as stack:
+
+        def start(name: str) -> InstanceProcess:
+            instance = InstanceProcess(name)
+            stack.callback(instance.kill)
+            return instance.start()
+
+        yield start
+
+
+@pytest.fixture
+def register() -> Callable[..., str]:
+    """`register(agent, "orders", instance, weights=(10, 2))`: through the agent, with a TTL check `check:<name>`."""
+
+    def through(
+        agent: ConsulAgent, service: str, instance: InstanceProcess, *, weights: tuple[int, int] = (1, 1)
+    ) -> str:
+        return agent.admin.register(
+            service,
+            instance.port,
+            id=instance.name,
+            weights=weights,
+            checks=[ttl_check(f"check:{instance.name}", status="passing")],
+        )
+
+    return through
