@@ -1,0 +1,193 @@
+"""Routes, service policies and defaults from KV: three views, so that what is written beside them wakes none."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NoReturn, TypeVar
+
+from gateway.core.model import Route, ServicePolicy
+from gateway.discovery.documents import (
+    BUILT_IN,
+    Defaults,
+    Rejection,
+    parse_defaults,
+    parse_policy,
+    parse_route,
+)
+from gateway.discovery.documents_view import Document, DocumentsView, KvSource, fingerprint
+from gateway.discovery.mirror import Tower
+from gateway.discovery.permissions import hidden_keys
+from gateway.discovery.view import View
+from gateway.discovery.watch import Subject, Watch
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationOptions:
+    """`prefix` of the keys; `own_service` may not be a backend; `grace` and `wait` in seconds."""
+
+    prefix: str
+    own_service: str | None
+    grace: float
+    wait: float
+
+
+class Configuration:
+    """What operators ask for. `changed` is called when anything of it, verdicts included, is another than before."""
+
+    def __init__(
+        self,
+        source: KvSource,
+        options: ConfigurationOptions,
+        tower: Tower,
+        *,
+        changed: Callable[[], None],
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._source = source
+        self._options = options
+        self._tower = tower
+        self._changed = changed
+        self._clock = clock
+        self._wall = wall
+        self._draw = draw
+        self._lock = asyncio.Lock()
+        self._now = BUILT_IN
+        self._defaults_applied = asyncio.Event()
+        self._defaults_applied.set()
+        self._defaults_differ = asyncio.Event()
+        self._defaults: DocumentsView[Defaults] = self._documents("defaults", _parse_defaults, self._note_defaults)
+        self._routes: DocumentsView[Route] = self._documents("routes/", self._parse_route, changed)
+        self._policies: DocumentsView[ServicePolicy] = self._documents("services/", self._parse_policy, changed)
+        self._views = tuple(View(name, clock, wall) for name in ("defaults", "routes", "policies"))
+        self._watches: tuple[Watch, ...] = ()
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """Those in force, by name."""
+        return [route for _, route in sorted(self._routes.values.items())]
+
+    def policies(self, services: Iterable[str]) -> Mapping[str, ServicePolicy]:
+        """Those in force, and for each of `services` without its own the one that the defaults make."""
+        default = self._now.service
+        made = {service: replace(default, service=service) for service in services}
+        return (made if default != BUILT_IN.service else {}) | self._policies.values
+
+    @property
+    def rejections(self) -> list[Rejection]:
+        found = self._defaults.rejections + self._routes.rejections + self._policies.rejections
+        return sorted(found, key=lambda rejection: rejection.key)
+
+    @property
+    def in_force(self) -> list[Document]:
+        return self._defaults.in_force + self._routes.in_force + self._policies.in_force
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.in_force)
+
+    @property
+    def views(self) -> Sequence[View]:
+        return self._views
+
+    def load(self, documents: Sequence[Document], saved_at: float) -> None:
+        """Take over the disk snapshot, before `run`."""
+        self._defaults.load(documents)
+        self._now = self._defaults.values.get("defaults", BUILT_IN)
+        self._routes.load(documents)
+        self._policies.load(documents)
+        for view in self._views:
+            view.loaded(saved_at)
+
+    async def run(self) -> NoReturn:
+        """Keep all three up to date until cancelled."""
+        subjects: tuple[Subject, ...] = (self._defaults, self._routes, self._policies)
+        self._watches = tuple(
+            Watch(
+                subject,
+                view,
+                self._tower,
+                wait=self._options.wait,
+                clock=self._clock,
+                draw=self._draw,
+                reconnected=view.has_content,
+            )
+            for subject, view in zip(subjects, self._views, strict=True)
+        )
+        with self._tower.listening(self._kick):
+            async with asyncio.TaskGroup() as group:
+                for watch in self._watches:
+                    group.create_task(watch.run(), name=f"watch {watch.view.name}")
+                group.create_task(self._follow_defaults())
+        raise AssertionError("the watches end by being cancelled only")
+
+    async def settled(self) -> None:
+        """Return when all three have been answered, or are known not to be."""
+        for view in self._views:
+            await view.settled.wait()
+        await self._defaults_applied.wait()
+
+    async def check_rights(self) -> None:
+        """Look whether our token still may read the keys: a permission that goes wakes no query.
+
+        Raises ConsulError where Consul cannot be asked.
+        """
+        for watch, part in zip(self._watches, ("defaults", "routes/-", "services/-"), strict=True):
+            denied = await hidden_keys(self._source, [f"{self._options.prefix}/{part}"])
+            if denied != (watch.view.state == "denied"):
+                watch.kick(False)
+
+    def _kick(self, lost: bool) -> None:
+        for watch in self._watches:
+            watch.kick(lost)
+
+    def _note_defaults(self) -> None:
+        self._defaults_applied.clear()
+        self._defaults_differ.set()
+
+    async def _follow_defaults(self) -> NoReturn:
+        while True:
+            await self._defaults_differ.wait()
+            self._defaults_differ.clear()
+            async with self._lock:
+                self._now = self._defaults.values.get("defaults", BUILT_IN)
+                await self._routes.judge_again()
+                await self._policies.judge_again()
+            self._defaults_applied.set()
+            self._changed()
+
+    def _documents(
+        self, part: str, parse: Callable[[Document, str], V | Rejection], changed: Callable[[], None]
+    ) -> DocumentsView[V]:
+        return DocumentsView(
+            f"{self._options.prefix}/{part}",
+            self._source,
+            parse,
+            grace=self._options.grace,
+            clock=self._clock,
+            lock=self._lock,
+            changed=changed,
+        )
+
+    def _parse_route(self, document: Document, name: str) -> Route | Rejection:
+        return parse_route(
+            name,
+            document.raw,
+            document.modify_index,
+            self._now,
+            own_service=self._options.own_service,
+            key=document.key,
+        )
+
+    def _parse_policy(self, document: Document, name: str) -> ServicePolicy | Rejection:
+        return parse_policy(name, document.raw, document.modify_index, self._now, key=document.key)
+
+
+def _parse_defaults(document: Document, _name: str) -> Defaults | Rejection:
+    return parse_defaults(document.raw, document.modify_index, key=document.key)

@@ -1,0 +1,78 @@
+"""When an answer of Consul that lacks what was there before is not believed yet.
+
+For a moment around restarts and elections Consul answers `200 []` for services that have instances (Consul's issues
+4103 and 4554), and an agent that lost its data answers so until everything is registered again. Believed at once, such
+an answer takes a whole service away. So what is missing is held for a grace period, but only where there is a reason
+to doubt; a healthy watch whose index advances is believed at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from enum import Flag, auto
+from typing import Generic, TypeVar
+
+from gateway.discovery.transport import Reply
+
+Key = TypeVar("Key")
+
+OLD = 5.0
+"""Seconds since the answering server last heard of its leader, from which on its emptiness is doubted."""
+
+
+class Sign(Flag):
+    """A reason to doubt an answer."""
+
+    NONE = 0
+    RECONNECTED = auto()
+    """The first answer after a failure, or after a start from the disk snapshot."""
+    RESET = auto()
+    """The index is lower than one seen before: this may be another Consul, or one that lost its data."""
+    LEADERLESS = auto()
+    """X-Consul-KnownLeader: false."""
+    OLD = auto()
+    """A high X-Consul-LastContact."""
+
+
+def signs_of(reply: Reply[bytes]) -> Sign:
+    signs = Sign.LEADERLESS if reply.known_leader is False else Sign.NONE
+    return signs | Sign.OLD if (reply.last_contact or 0) > OLD else signs
+
+
+class Doubt(Generic[Key]):
+    """Which entries of the last good view are held although the newest answer lacks them.
+
+    After an index reset each entry that has not been seen again is held; for the other signs only an answer that is
+    empty altogether is doubted. An entry seen since the doubt began is known to this Consul: when it goes, it is gone.
+    """
+
+    def __init__(self, grace: float) -> None:
+        self._grace = grace
+        self._until: float | None = None
+        self._reset = False
+        self._unseen: frozenset[Key] = frozenset()
+
+    def held(self, before: AbstractSet[Key], present: AbstractSet[Key], signs: Sign, now: float) -> frozenset[Key]:
+        """Of `before`, what to keep besides what is `present` in an answer that came at `now` with these `signs`."""
+        if signs and before:
+            if self._until is None:
+                self._until = now + self._grace
+                self._unseen = frozenset(before)
+            elif Sign.RESET in signs and not self._reset:
+                self._until = now + self._grace
+            self._reset |= Sign.RESET in signs
+        if self._until is None:
+            return frozenset()
+        self._unseen -= present
+        missing = self._unseen & before
+        if not missing or now >= self._until or (present and not self._reset):
+            self.end()
+            return frozenset()
+        return missing
+
+    def end(self) -> None:
+        self._until, self._reset, self._unseen = None, False, frozenset()
+
+    def remaining(self, now: float) -> float | None:
+        """Seconds until what is held goes, None if nothing is doubted."""
+        return None if self._until is None else max(0.0, self._until - now)
