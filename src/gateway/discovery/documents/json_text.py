@@ -8,9 +8,8 @@ from typing import NoReturn
 
 from pydantic import JsonValue
 
-from gateway.discovery.documents.rejection import Loc, Position, Positions, Unreadable, shown
+from gateway.discovery.documents.rejection import MAX_DEPTH, Loc, Position, Positions, Unreadable, shown
 
-MAX_DEPTH = 32
 _LEXEME = re.compile(r'[ \t\r\n]*("(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+)').match
 
 

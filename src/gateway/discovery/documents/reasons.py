@@ -9,7 +9,7 @@ from typing import get_args
 from pydantic import BaseModel, JsonValue
 from pydantic_core import ErrorDetails
 
-from gateway.discovery.documents.rejection import Loc, Problem, shown
+from gateway.discovery.documents.rejection import MAX_DEPTH, Loc, Problem, shown
 
 _NOT_YET = frozenset({"when", "auth", "rate"})
 
@@ -68,7 +68,12 @@ def _inner(value: JsonValue, step: str | int) -> tuple[JsonValue] | None:
 
 
 def nulls(value: JsonValue, loc: Loc = ()) -> list[Problem]:
-    """A field without a value is nearly always a slip, and would otherwise read as "not given"."""
+    """A field without a value is nearly always a slip, and would otherwise read as "not given".
+
+    What is nested deeper than any document is refused elsewhere.
+    """
+    if len(loc) > MAX_DEPTH:
+        return []
     if value is None:
         return [Problem(loc, "has no value: give one, or leave the field out")]
     found: list[Problem] = []

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 Loc = tuple[str | int, ...]
 """Where in a document: names of fields and indices of lists, from the outside in."""
+MAX_DEPTH = 32
+"""How deep a document may be nested."""
 Position = tuple[int, int]
 """Line and column, both from 1."""
 Positions = dict[Loc, Position]

@@ -28,9 +28,8 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.reader import ReaderError
 
-from gateway.discovery.documents.rejection import Loc, Position, Positions, Unreadable, shown
+from gateway.discovery.documents.rejection import MAX_DEPTH, Loc, Position, Positions, Unreadable, shown
 
-MAX_DEPTH = 32
 MAX_YAML = 64 * 1024
 """Characters. YAML is read a hundred times slower than JSON, so that it gets less room."""
 MAX_EVENTS = 20_000
@@ -144,11 +143,11 @@ class _Builder:
         return mapping
 
     def _key(self, event: Event, loc: Loc) -> str:
-        if isinstance(event, ScalarEvent) and event.implicit[0] and event.value == "<<":
-            raise Unreadable("merge keys are not read", *_position(event), loc)
-        key = self._value(event, loc)
+        key = self._value(event, loc) if isinstance(event, ScalarEvent | AliasEvent) else None
         if not isinstance(key, str):
             raise Unreadable("a key has to be text; put it in quotes", *_position(event), loc)
+        if key == "<<":
+            raise Unreadable("merge keys are not read", *_position(event), loc)
         return key
 
     def _sequence(self, loc: Loc) -> list[JsonValue]:
