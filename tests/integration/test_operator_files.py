@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import cast
@@ -115,3 +116,10 @@ def test_operator_policy(as_holder_of: Callable[[str], Admin]) -> None:
     denied(lambda: operator.put("elsewhere", {}))
     denied(lambda: operator.register("orders", 9001))
     assert operator.health("orders") == []
+
+
+def test_seeds_are_accepted() -> None:
+    gateway = Path(sys.executable).with_name("gateway")
+    done = subprocess.run([gateway, "check", CONSUL / "kv"], check=False, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "kv/sidecar/routes/orders: fine" in done.stdout
