@@ -131,8 +131,8 @@ class Settings(BaseSettings):
     id: KeyPart | None = _setting(
         None,
         "Identity",
-        "Name of this gateway among its group: in its status key, its service id and `Via`. By default made of the host's "
-        "name and the proxy port, so that it survives restarts.",
+        "Name of this gateway among its group: in its status key, its service id and `Via`. By default made of the "
+        "host's name and the proxy port, so that it survives restarts.",
     )
 
     listen: Endpoint = _setting(
@@ -174,7 +174,7 @@ class Settings(BaseSettings):
         "File that keeps the last good view, for a start while Consul is away. Without it there is no such start.",
     )
     grace: Duration = _setting(
-        30.0,
+        10.0,
         "View of Consul",
         "How long a doubtful emptiness (after a reconnect or an index that fell) is not believed.",
         "s",

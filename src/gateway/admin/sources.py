@@ -52,12 +52,14 @@ class RejectionLike(Protocol):
     def modify_index(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Duty:
-    """Something that the gateway keeps up in Consul. `state` is for people, such as `off`, `kept up` or `failing`."""
+class DutyLike(Protocol):
+    """Something that the gateway keeps in Consul. `done` is whether it is there; `error` is why not, None where it was
+    not asked for."""
 
-    state: str
-    error: str | None = None
+    @property
+    def done(self) -> bool: ...
+    @property
+    def error(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,8 @@ class ConsulStanding:
     """`address` without credentials."""
 
     address: str
-    registration: Duty
-    status: Duty
+    registration: DutyLike
+    status: DutyLike
 
 
 @dataclass(frozen=True, slots=True)

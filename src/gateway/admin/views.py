@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from gateway.admin.documents import Json, Object, policy_document, route_document
-from gateway.admin.sources import ConsulStanding, Duty, RejectionLike, ViewLike
+from gateway.admin.sources import ConsulStanding, DutyLike, RejectionLike, ViewLike
 from gateway.core.model import Instance, InstanceKey, Route, ServicePolicy
 from gateway.core.views import CircuitView, RouteLoad
 
@@ -121,8 +121,8 @@ def _view(view: ViewLike) -> Object:
     }
 
 
-def _duty(duty: Duty) -> Object:
-    return {"state": duty.state, "error": duty.error}
+def _duty(duty: DutyLike) -> Object:
+    return {"done": duty.done, "error": duty.error}
 
 
 def _time(seconds: float | None) -> Json:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 HELP = (
-    "Run a gateway until SIGTERM or Ctrl-C, which drain it. Settings come from gateway.toml, GATEWAY_* and these flags, "
-    "in rising order."
+    "Run a gateway until SIGTERM or Ctrl-C, which drain it. Settings come from gateway.toml, GATEWAY_* and these "
+    "flags, in rising order."
 )
 NO_FLAG = frozenset({"consul_token"})
 """Secrets: process lists show flags."""

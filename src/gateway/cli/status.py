@@ -60,8 +60,8 @@ def _show(told: dict[str, Any], address: str) -> None:
     for reason in ready["reasons"]:
         print(f"  {reason}")
     for duty in ("registration", "status"):
-        error = f": {consul[duty]['error']}" if consul[duty]["error"] else ""
-        print(f"  {duty}: {consul[duty]['state']}{error}")
+        done, error = consul[duty]["done"], consul[duty]["error"]
+        print(f"  {duty} in Consul: {'done' if done else error or 'off'}")
     shown.table(
         f"Views of Consul at {consul['address']}",
         ("VIEW", "STATE", "AGE", "INDEX", "ERROR"),
