@@ -126,7 +126,7 @@ def test_a_policy_overrides_defaults_field_by_field() -> None:
     )
     policy = accepted(b"circuit: {mode: enforce}\nconnect: {tls: {ca_file: /ca}}\n", defaults)
     assert policy.circuit == CircuitPolicy(window=5)
-    assert policy.connect == Connect(timeout=2, tls=ConnectTls(verify=False, ca_file="/ca"))
+    assert policy.connect == Connect(timeout=2, tls=ConnectTls(verify=True, ca_file="/ca"))
     assert policy.slow_start == 9
     assert (policy.service, policy.version) == ("orders", 7)
 

@@ -135,12 +135,10 @@ class ConnectTlsDocument(Document):
     cert_file: Name | None = Field(None, description="Client certificate, PEM; goes with `key_file`.")
     key_file: Name | None = Field(None, description="Key of the client certificate, PEM.")
 
-    def over(self, base: ConnectTls | None) -> ConnectTls | None:
+    def value(self) -> ConnectTls | None:
         if not self.enabled:
             return None
-        start = base or _TLS
-        given = {name: getattr(self, name) for name in self.model_fields_set - {"enabled"}}
-        return replace(start, **given)
+        return ConnectTls(self.verify, self.server_name, self.ca_file, self.cert_file, self.key_file)
 
 
 class ConnectDocument(Document):
@@ -151,10 +149,12 @@ class ConnectDocument(Document):
         _CONNECT.keep_alive,
         description="How long an idle connection is kept; keep it below what the service keeps, or connections race.",
     )
-    tls: ConnectTlsDocument | None = Field(None, description="TLS towards the instances; `{}` is TLS with defaults.")
+    tls: ConnectTlsDocument | None = Field(
+        None, description="TLS towards the instances; `{}` is TLS with defaults. Replaces the default as a whole."
+    )
 
     def over(self, base: Connect) -> Connect:
-        return overlaid(base, self, tls=self.tls.over(base.tls) if self.tls else None)
+        return overlaid(base, self, tls=self.tls.value() if self.tls else None)
 
 
 class RetryBudgetDocument(Document):
@@ -172,7 +172,7 @@ class RetryBudgetDocument(Document):
 class ServicePolicyDocument(Document):
     """How the instances of one service are used."""
 
-    circuit: CircuitDocument = Field(CircuitDocument(), description="The circuit breaker of each instance.")
+    circuit: CircuitDocument = Field(CircuitDocument(), description="When an instance is left alone for a while.")
     balance: BalanceDocument = Field(BalanceDocument(), description="How an instance is picked.")
     in_flight_per_instance: Annotated[StrictInt, Field(ge=0, le=1_000_000)] = Field(
         _POLICY.in_flight_per_instance, description="Requests at once on one instance; 0 is no limit."

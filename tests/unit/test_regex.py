@@ -1,0 +1,34 @@
+"""Operators' regular expressions: the whole text, in linear time."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from gateway.discovery.regex import MAX_PATTERN, BadPattern, compile_full_match
+
+
+def test_the_whole_text_has_to_match() -> None:
+    matches = compile_full_match("a|ab")
+    assert matches("ab")
+    assert not matches("abc")
+    assert not matches("a\n")
+
+
+def test_text_that_is_not_unicode_does_not_match() -> None:
+    assert not compile_full_match(".*")("\udce9")
+
+
+@pytest.mark.parametrize("pattern", ["(", "(?=a)", r"(a)\1", "(a{1000}){1000}", "\udce9", "a" * (MAX_PATTERN + 1)])
+def test_patterns_that_are_refused(pattern: str) -> None:
+    with pytest.raises(BadPattern) as refused:
+        compile_full_match(pattern)
+    assert str(refused.value)
+
+
+def test_a_catastrophic_pattern_is_harmless() -> None:
+    matches = compile_full_match("(a+)+b")
+    started = time.process_time()
+    assert not matches("a" * 8000)
+    assert time.process_time() - started < 1
