@@ -19,7 +19,7 @@ ROUTE = {"match": {"path_prefix": "/orders"}, "backends": [{"service": "orders"}
 
 def _view(gateway: GatewayProcess, name: str) -> dict[str, object]:
     views: list[dict[str, object]] = gateway.admin("/v1/consul")["views"]
-    return next(view for view in views if view["name"] == name)
+    return next(view for view in views if view["view"] == name)
 
 
 def _arrange(agent: ConsulAgent, instances: list[InstanceProcess], register: Callable[..., str]) -> None:

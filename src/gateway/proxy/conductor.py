@@ -104,6 +104,10 @@ class Conductor:
         self.core.forget_service(service, self._clock())
         self._settle()
 
+    def prefer(self, node: str) -> None:
+        self.core.prefer(node, self._clock())
+        self._settle()
+
     def close(self) -> None:
         """Stops the timer; nothing may be called afterwards."""
         if self._timer is not None:

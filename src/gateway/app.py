@@ -1,0 +1,293 @@
+"""The composition root: the one place that knows all parts, makes them, and ends them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import signal
+from collections.abc import Iterable, Mapping, Sequence
+
+import uvloop
+
+from gateway import __version__
+from gateway.admin.readiness import judge
+from gateway.admin.server import AdminServer
+from gateway.admin.sources import ConsulStanding, Readiness
+from gateway.core.gateway import Gateway
+from gateway.core.model import Instance, Route, ServicePolicy
+from gateway.core.views import CircuitChange, CircuitView, RouteLoad
+from gateway.discovery.consul_client import ConsulClient
+from gateway.discovery.consul_settings import ConsulSettings
+from gateway.discovery.documents import Rejection
+from gateway.discovery.duty import DutyState
+from gateway.discovery.errors import ConsulError
+from gateway.discovery.regex import compile_full_match
+from gateway.discovery.service import Discovery, DiscoveryOptions
+from gateway.discovery.view import ViewState
+from gateway.proxy.aiohttp_upstream import AiohttpUpstream
+from gateway.proxy.conductor import Conductor
+from gateway.proxy.listener import Listener
+from gateway.proxy.options import ProxyOptions
+from gateway.proxy.sockets import bind
+from gateway.proxy.upstream import Upstream
+from gateway.settings import Settings
+from gateway.telemetry import logs
+from gateway.telemetry.access import AccessLog
+from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
+from gateway.telemetry.observer import Observer
+from gateway.telemetry.sources import MetricSources
+
+logger = logging.getLogger("gateway")
+circuit_logger = logging.getLogger("gateway.circuits")
+
+_NODE_RETRY = 5.0
+"""Seconds between questions for our own node's name, while the agent does not answer."""
+_DEREGISTER_WITHIN = 3.0
+
+
+def run(settings: Settings) -> None:
+    """Runs a gateway until SIGTERM or SIGINT, and returns when it has drained.
+
+    Raises OSError or ListenerError where a port cannot be had, ValueError for `CONSUL_*` that make no sense.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
+    app = App(settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, app.drain)
+    await app.run()
+
+
+class _Sink:
+    """Brings what discovery tells into the core, and closes the connections of instances that are gone."""
+
+    def __init__(self, conductor: Conductor, upstream: Upstream) -> None:
+        self._conductor = conductor
+        self._upstream = upstream
+
+    def routes(self, routes: Sequence[Route]) -> None:
+        self._conductor.apply_routes(routes)
+
+    def policies(self, policies: Mapping[str, ServicePolicy]) -> None:
+        self._conductor.apply_policies(policies)
+
+    def instances(self, service: str, instances: Sequence[Instance]) -> None:
+        if self._conductor.apply_view(service, instances).deregistered:
+            self._close_unused()
+
+    def forget(self, service: str) -> None:
+        self._conductor.forget_service(service)
+        self._close_unused()
+
+    def _close_unused(self) -> None:
+        mirrored = self._conductor.core.services().values()
+        self._upstream.retain({instance.endpoint for instances in mirrored for instance in instances})
+
+
+class App:
+    """One gateway process with one worker."""
+
+    def __init__(self, settings: Settings) -> None:
+        """To be made in the event loop. Raises ListenerError where the proxy's port cannot be had."""
+        self._settings = settings
+        loop = asyncio.get_running_loop()
+        self._draining = asyncio.Event()
+        self._ready = False
+        self._access = AccessLog(settings.access_log)
+        self._core = Gateway(compile_full_match, random.random, self._circuit_changed)
+        self._conductor = Conductor(self._core, loop.time)
+        consul_settings = ConsulSettings.from_environment(settings.consul_environment(os.environ))
+        self._consul_address = consul_settings.address
+        proxy_options = _proxy_options(settings)
+        self._client = ConsulClient(consul_settings)
+        self._upstream = AiohttpUpstream(proxy_options)
+        sink = _Sink(self._conductor, self._upstream)
+        self._discovery = Discovery(self._client, _discovery_options(settings), sink, clock=loop.time)
+        self._metrics = Metrics(self._metric_sources(), gateway_id=settings.gateway_id, mode=settings.mode)
+        observer = Observer(self._metrics, self._access)
+        self._listener = Listener(self._conductor, self._upstream, proxy_options, observer)
+        self._admin = AdminServer(self, settings.admin_listen.host, settings.admin_listen.port)
+
+    async def run(self) -> None:
+        """Serves from the first full view of Consul on, or from the snapshot's, until it has drained."""
+        settings = self._settings
+        await self._admin.start()
+        self._metrics.lag.start()
+        logger.info("The gateway starts.", extra={**self.identity(), "consul": self._consul_address})
+        tasks: list[asyncio.Task[None]] = [asyncio.create_task(self._discovery.run())]
+        if settings.mode == "sidecar":
+            tasks.append(asyncio.create_task(self._prefer_own_node()))
+        try:
+            if await self._became_ready():
+                await self._serve()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._admin.stop()
+            await self._listener.stop()
+            await self._upstream.close()
+            await self._client.close()
+            self._conductor.close()
+            self._metrics.close()
+            await self._access.close()
+        logger.info("The gateway has stopped.")
+
+    async def _became_ready(self) -> bool:
+        """Waits for the first view; False if it was told to drain before."""
+        waits = [asyncio.create_task(self._discovery.ready()), asyncio.create_task(self._draining.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        return not self._draining.is_set()
+
+    async def _serve(self) -> None:
+        settings = self._settings
+        await self._listener.start()
+        self._ready = True
+        await self._discovery.register()
+        logger.info(
+            "The gateway serves.", extra={"listen": f"{settings.listen}", "routes": len(self._core.table.routes)}
+        )
+        await self._draining.wait()
+        logger.info(
+            "The gateway drains.", extra={"drain_time": settings.drain_time, "in_flight": self._listener.in_flight}
+        )
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DEREGISTER_WITHIN):
+                await self._discovery.deregister()
+        drained = await self._listener.drain(settings.drain_time, settings.finish_limit)
+        logger.info("The gateway has drained.", extra={"finished": drained.finished, "aborted": drained.aborted})
+
+    async def _prefer_own_node(self) -> None:
+        while True:
+            try:
+                self._conductor.prefer(await self._client.agent_node())
+            except ConsulError as error:
+                logger.debug("Our own node's name is not known yet.", extra={"error": str(error)})
+                await asyncio.sleep(_NODE_RETRY)
+            else:
+                return
+
+    def _circuit_changed(self, change: CircuitChange) -> None:
+        self._metrics.circuit_changed(change.service, change.after)
+        circuit_logger.info(
+            "A circuit changed.",
+            extra={
+                "service": change.service,
+                "instance": str(change.key),
+                "event": change.event.value,
+                "before": change.before.value,
+                "after": change.after.value,
+                "mode": change.mode.value,
+            },
+        )
+
+    # --- what the admin surface shows (AdminSources) ---
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def identity(self) -> Mapping[str, str]:
+        settings = self._settings
+        return {"id": settings.gateway_id, "mode": settings.mode, "prefix": settings.prefix, "version": __version__}
+
+    def routes(self) -> Iterable[Route]:
+        return self._core.table.routes.values()
+
+    def policies(self) -> Mapping[str, ServicePolicy]:
+        return self._core.policies
+
+    def services(self) -> Mapping[str, Sequence[Instance]]:
+        return self._core.services()
+
+    def circuits(self) -> Iterable[CircuitView]:
+        return self._core.circuits()
+
+    def loads(self) -> Iterable[RouteLoad]:
+        return self._core.loads()
+
+    def views(self) -> Sequence[ViewState]:
+        return self._discovery.views()
+
+    def rejections(self) -> Sequence[Rejection]:
+        return self._discovery.rejections()
+
+    def consul(self) -> ConsulStanding:
+        duties = {duty.name: duty for duty in self._discovery.duties()}
+        off = DutyState("", done=False, error=None)
+        return ConsulStanding(self._consul_address, duties.get("registration", off), duties.get("status", off))
+
+    def readiness(self) -> Readiness:
+        draining, max_age = self._draining.is_set(), self._settings.ready_max_age
+        return judge(self.views(), started=self._ready, draining=draining, max_age=max_age)
+
+    def drain(self) -> None:
+        self._draining.set()
+
+    async def metrics(self) -> tuple[bytes, str]:
+        return await self._metrics.render(), CONTENT_TYPE
+
+    def _metric_sources(self) -> MetricSources:
+        return MetricSources(
+            counters=lambda: self._core.counters,
+            routes=lambda: self._core.table.routes,
+            services=self._core.services,
+            circuits=self._core.circuits,
+            loads=self._core.loads,
+            views=self._discovery.views,
+            rejected_keys=lambda: len(self._discovery.rejections()),
+            dropped_instances=lambda: sum(view.left_out for view in self._discovery.views()),
+            dropped_log_lines=lambda: self._access.dropped,
+            connections=lambda: self._listener.connections,
+            ready=lambda: self.readiness().ready,
+        )
+
+
+def _proxy_options(settings: Settings) -> ProxyOptions:
+    """Raises ListenError where the proxy's port cannot be had."""
+    return ProxyOptions(
+        gateway_id=settings.gateway_id,
+        listening_socket=bind(settings.listen_host, settings.listen.port, "--listen"),
+        trusted_hops=settings.trusted_hops,
+        max_connections=settings.max_connections,
+        keep_alive=settings.keep_alive,
+        head_timeout=settings.head_timeout,
+        body_grace=settings.body_grace,
+        body_rate=settings.body_rate,
+        write_timeout=settings.write_timeout,
+        max_line=settings.max_line,
+        max_field=settings.max_field,
+        max_fields=settings.max_fields,
+        max_head=settings.max_head,
+    )
+
+
+def _discovery_options(settings: Settings) -> DiscoveryOptions:
+    advertise = settings.advertise
+    return DiscoveryOptions(
+        gateway_id=settings.gateway_id,
+        prefix=settings.prefix,
+        gateway_service=settings.service,
+        version=__version__,
+        snapshot_path=settings.snapshot,
+        grace=settings.grace,
+        max_watches=settings.max_watches,
+        register=settings.register_self,
+        register_address=(advertise.host if advertise else settings.listen.host) or None,
+        register_port=advertise.port if advertise else settings.listen.port,
+        register_tags=(settings.mode,),
+        write_status=settings.write_status,
+        allowed_addresses=settings.allowed_addresses,
+        denied_addresses=settings.denied_addresses,
+    )
