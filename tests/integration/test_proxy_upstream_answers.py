@@ -1,6 +1,7 @@
 """Hostile and odd responses, as literal bytes: what the client gets, what the circuit is told, what is reused."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -296,7 +297,7 @@ async def test_never_an_answer_is_504_and_counted(hasty: RunningProxy) -> None:
 
 
 @pytest.fixture
-async def hasty():  # type: ignore[no-untyped-def]  # noqa: ANN201
+async def hasty() -> AsyncIterator[RunningProxy]:
     async def script(exchange: Exchange) -> None:
         await exchange.until_closed()
         exchange.close()

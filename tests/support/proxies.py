@@ -50,10 +50,7 @@ class RunningProxy:
         self.upstream = upstream
         self.listener = listener
         self.records = records
-
-    @property
-    def port(self) -> int:
-        return self.listener.port
+        self.port = listener.port
 
     async def connect(self, **settings: int) -> LiteralClient:
         return await LiteralClient.connect(self.port, **settings)
@@ -65,6 +62,12 @@ class RunningProxy:
 
     async def record(self, count: int = 1) -> RequestRecord:
         return (await self.records.wait_for(count))[count - 1]
+
+    async def wait_for_attempts(self, count: int) -> None:
+        """Returns once the core has begun that many attempts."""
+        async with asyncio.timeout(10):
+            while self.core.counters.attempts < count:
+                await asyncio.sleep(0.005)
 
     def outcome(self, outcome: Outcome) -> int:
         return self.core.counters.outcomes[outcome]

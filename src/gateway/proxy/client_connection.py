@@ -103,7 +103,7 @@ class ClientConnection(RequestHandler):
             data = data[end + 4 :]
         if not self._broken:
             self._feed(data)
-        if not self.busy and not self._messages and self._head_timer is None and data:
+        if not (self.busy or self._messages or self._head_timer) and data and self._between_bodies():
             self._head_timer = self._loop.call_later(self._options.head_timeout, self._head_is_late)
 
     def _between_bodies(self) -> bool:

@@ -31,6 +31,8 @@ from gateway.proxy.upstream import ClientBodyFailure, Upstream, UpstreamFailure,
 
 _ABANDONED = "abandoned"
 _SWITCHING_PROTOCOLS = 101
+_OF_THE_BODY = frozenset({Reason.BODY_TOO_LARGE, Reason.REQUEST_TIMEOUT, Reason.BAD_REQUEST})
+"""Refusals after which nobody knows where the next request begins, or wants to."""
 
 
 class Forwarder:
@@ -197,7 +199,8 @@ class Exchange:
         if isinstance(decision, Reject):
             self._reason = decision.reason
             self._ticket = decision.ticket
-            self._refuse(Refusal(decision.reason, None, decision.status, decision.retry_after))
+            refusal = Refusal(decision.reason, None, decision.status, decision.retry_after)
+            self._refuse(refusal, close=decision.reason in _OF_THE_BODY)
         elif decision is not None:
             self._cut_off(Outcome.BROKEN)
 

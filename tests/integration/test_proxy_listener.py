@@ -1,0 +1,139 @@
+"""The listener: start, what it refuses to start on, drain and stop."""
+
+import asyncio
+import socket
+from dataclasses import replace
+
+import pytest
+from aiohttp import http_parser
+
+from gateway.core.model import Outcome
+from gateway.proxy.client_connection import ClientConnection
+from gateway.proxy.listener import Listener, ListenerError, require_c_parser
+from tests.support.proxies import OPTIONS, Records, running_proxy
+from tests.support.upstreams import OK, Exchange, ScriptedUpstream, request
+
+
+async def test_a_taken_port_is_named_with_the_flag() -> None:
+    async with running_proxy() as proxy:
+        options = replace(OPTIONS, port=proxy.port)
+        with pytest.raises(ListenerError, match=f"port {proxy.port} is taken .*--listen"):
+            await Listener(proxy.conductor, proxy.upstream, options, Records()).start()
+
+
+async def test_an_address_that_is_not_ours_is_named() -> None:
+    async with running_proxy() as proxy:
+        options = replace(OPTIONS, host="192.0.2.1")
+        with pytest.raises(ListenerError, match=r"192\.0\.2\.1:0.*--listen"):
+            await Listener(proxy.conductor, proxy.upstream, options, Records()).start()
+
+
+async def test_a_socket_that_was_handed_on_is_served() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        options = replace(OPTIONS, listening_socket=listening)
+        async with ScriptedUpstream() as upstream, running_proxy(upstream, options=options) as proxy:
+            assert proxy.port == listening.getsockname()[1]
+            assert (await proxy.ask()).status == 200
+
+
+def test_without_the_c_parser_nothing_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_c_parser()
+    monkeypatch.setattr(http_parser, "HttpRequestParser", http_parser.HttpRequestParserPy)
+    with pytest.raises(ListenerError, match="C parser"):
+        require_c_parser()
+
+
+def test_an_id_that_cannot_stand_in_via_is_refused() -> None:
+    with pytest.raises(ValueError, match="token"):
+        replace(OPTIONS, gateway_id="gw, evil")
+
+
+async def test_the_settings_are_in_force() -> None:
+    """aiohttp drops them all, with a line in the log, when it does not like one."""
+    async with ScriptedUpstream() as upstream, running_proxy(upstream) as proxy, await proxy.connect() as client:
+        await client.ask(request())
+        server = proxy.listener._server
+        assert server is not None
+        assert server.handler_cancellation
+        (connection,) = server.open_connections
+        assert isinstance(connection, ClientConnection)
+        assert connection.keepalive_timeout == OPTIONS.keep_alive == 75
+        assert connection.max_line_size == 8190
+        assert connection.max_headers == 128
+        assert connection.max_field_size == 8190
+        assert connection._lingering_time == OPTIONS.lingering
+        assert connection._read_bufsize == OPTIONS.read_buffer
+        assert connection.access_logger is None
+
+
+async def test_draining_serves_on_with_connections_that_end_then_takes_no_more() -> None:
+    async def script(exchange: Exchange) -> None:
+        if exchange.request.target == "/slow":
+            await go_on.wait()
+        await exchange.say(OK)
+
+    go_on = asyncio.Event()
+    async with (
+        ScriptedUpstream(script) as upstream,
+        running_proxy(upstream) as proxy,
+        await proxy.connect() as slow,
+        await proxy.connect() as idle,
+        await proxy.connect() as old,
+    ):
+        assert (await old.ask(request())).value("connection") is None
+        await slow.say(request("/slow"))
+        await upstream.arrived.wait()
+        draining = asyncio.ensure_future(proxy.listener.drain(0.3, 10))
+        await asyncio.sleep(0)
+        assert (await old.ask(request())).value("connection") == "close"
+        assert (await proxy.ask()).value("connection") == "close"
+        assert await idle.closed()
+        with pytest.raises(ConnectionError):
+            await proxy.connect()
+        assert not draining.done()
+        go_on.set()
+        response = await slow.response()
+        assert (response.status, response.value("connection")) == (200, "close")
+        drained = await asyncio.wait_for(draining, 5)
+        assert (drained.finished, drained.aborted) == (1, 0)
+        assert proxy.listener.connections == 0
+
+
+async def test_what_does_not_finish_in_time_is_cut_off() -> None:
+    async def script(exchange: Exchange) -> None:
+        await exchange.until_closed()
+        exchange.close()
+
+    async with ScriptedUpstream(script) as upstream, running_proxy(upstream) as proxy, await proxy.connect() as client:
+        await client.say(request())
+        await upstream.arrived.wait()
+        drained = await asyncio.wait_for(proxy.listener.drain(0, 0.1), 5)
+        assert (drained.finished, drained.aborted) == (0, 1)
+        assert await client.closed()
+        await upstream.left.wait()
+        assert proxy.outcome(Outcome.ABANDONED) == 1
+
+
+async def test_stop_may_be_called_twice() -> None:
+    async with running_proxy() as proxy:
+        await proxy.listener.stop()
+        await proxy.listener.stop()
+
+
+async def test_an_error_of_our_own_is_500_without_a_word_about_it(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ScriptedUpstream() as upstream, running_proxy(upstream) as proxy, await proxy.connect() as client:
+
+        def fail(*_: object) -> None:
+            raise RuntimeError("secret")
+
+        monkeypatch.setattr(proxy.upstream, "_pool", fail)
+        response = await client.ask(request())
+        assert response.status == 500
+        assert b"internal_error" in response.body
+        assert b"secret" not in response.body
+        assert await client.closed()
+        assert "secret" in caplog.text
+        assert (await proxy.record()).status == 500
+        assert proxy.outcome(Outcome.ABANDONED) == 1
