@@ -58,17 +58,20 @@ async def test_in_the_middle_of_its_body() -> None:
 
 async def test_in_the_queue() -> None:
     route = replace(DEFAULT_ROUTE, limits=Limits(in_flight=1, queue=1, queue_timeout=30))
-    async with ScriptedUpstream(hang) as upstream, running_proxy(upstream, route=route) as proxy:
-        async with await proxy.connect() as first:
-            await first.say(request("/first"))
-            await upstream.arrived.wait()
-            async with await proxy.connect() as second:
-                await second.say(request("/second"))
-                while not proxy.conductor.waiting:
-                    await asyncio.sleep(0)
-            await proxy.records.wait_for(1)
-            assert [load.queued for load in proxy.core.loads()] == [0]
-            assert len(upstream.requests) == 1
+    async with (
+        ScriptedUpstream(hang) as upstream,
+        running_proxy(upstream, route=route) as proxy,
+        await proxy.connect() as first,
+    ):
+        await first.say(request("/first"))
+        await upstream.arrived.wait()
+        async with await proxy.connect() as second:
+            await second.say(request("/second"))
+            while not proxy.conductor.waiting:
+                await asyncio.sleep(0)
+        await proxy.records.wait_for(1)
+        assert [load.queued for load in proxy.core.loads()] == [0]
+        assert len(upstream.requests) == 1
 
 
 async def test_a_freed_place_goes_to_who_waits() -> None:
@@ -125,24 +128,30 @@ async def endless(exchange: Exchange) -> None:
 
 async def test_a_client_that_does_not_read_is_cut_off() -> None:
     options = replace(OPTIONS, write_timeout=0.2)
-    async with ScriptedUpstream(endless) as upstream, running_proxy(upstream, options=options) as proxy:
-        async with await proxy.connect(limit=1) as client:
-            await client.say(request())
-            await asyncio.wait_for(upstream.left.wait(), 10)
-            record = await proxy.record()
-            assert record.outcome is Outcome.ABANDONED
-            assert record.bytes_out < 50_000_000
+    async with (
+        ScriptedUpstream(endless) as upstream,
+        running_proxy(upstream, options=options) as proxy,
+        await proxy.connect(limit=1) as client,
+    ):
+        await client.say(request())
+        await asyncio.wait_for(upstream.left.wait(), 10)
+        record = await proxy.record()
+        assert record.outcome is Outcome.ABANDONED
+        assert record.bytes_out < 50_000_000
 
 
 async def test_a_client_that_reads_is_not_cut_off_and_holds_the_instance_back() -> None:
     options = replace(OPTIONS, write_timeout=0.5)
-    async with ScriptedUpstream(endless) as upstream, running_proxy(upstream, options=options) as proxy:
-        async with await proxy.connect(limit=1) as client:
-            await client.say(request())
-            for _ in range(10):
-                await asyncio.sleep(0.1)
-                await client.reader.readexactly(1_000_000)
-            assert proxy.listener.in_flight == 1
+    async with (
+        ScriptedUpstream(endless) as upstream,
+        running_proxy(upstream, options=options) as proxy,
+        await proxy.connect(limit=1) as client,
+    ):
+        await client.say(request())
+        for _ in range(10):
+            await asyncio.sleep(0.1)
+            await client.reader.readexactly(1_000_000)
+        assert proxy.listener.in_flight == 1
 
 
 async def test_pipelined_answers_that_nobody_reads_are_cut_off() -> None:
@@ -152,14 +161,17 @@ async def test_pipelined_answers_that_nobody_reads_are_cut_off() -> None:
         await exchange.say(HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
 
     options = replace(OPTIONS, write_timeout=0.2)
-    async with ScriptedUpstream(script) as upstream, running_proxy(upstream, options=options) as proxy:
-        async with await proxy.connect(limit=1) as client:
-            await client.say(request() * 1000)
-            await asyncio.wait_for(upstream.left.wait(), 20)
-            async with asyncio.timeout(10):
-                while proxy.listener.connections:
-                    await asyncio.sleep(0.01)
-            assert len(upstream.requests) < 1000
+    async with (
+        ScriptedUpstream(script) as upstream,
+        running_proxy(upstream, options=options) as proxy,
+        await proxy.connect(limit=1) as client,
+    ):
+        await client.say(request() * 1000)
+        await asyncio.wait_for(upstream.left.wait(), 20)
+        async with asyncio.timeout(10):
+            while proxy.listener.connections:
+                await asyncio.sleep(0.01)
+        assert len(upstream.requests) < 1000
 
 
 async def test_a_complete_answer_that_nobody_reads_is_cut_off() -> None:
@@ -169,13 +181,16 @@ async def test_a_complete_answer_that_nobody_reads_is_cut_off() -> None:
         await exchange.say(HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
 
     options = replace(OPTIONS, write_timeout=0.2)
-    async with ScriptedUpstream(script) as upstream, running_proxy(upstream, options=options) as proxy:
-        async with await proxy.connect(limit=1) as client:
-            await client.say(request())
-            await proxy.record()
-            async with asyncio.timeout(10):
-                while proxy.listener.connections:
-                    await asyncio.sleep(0.01)
+    async with (
+        ScriptedUpstream(script) as upstream,
+        running_proxy(upstream, options=options) as proxy,
+        await proxy.connect(limit=1) as client,
+    ):
+        await client.say(request())
+        await proxy.record()
+        async with asyncio.timeout(10):
+            while proxy.listener.connections:
+                await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -15,9 +15,11 @@ from tests.support.upstreams import LiteralClient, ScriptedUpstream, request
 @pytest.fixture
 async def short_lived() -> AsyncIterator[RunningProxy]:
     """A proxy that gives a head a tenth of a second."""
-    async with ScriptedUpstream() as upstream:
-        async with running_proxy(upstream, options=replace(OPTIONS, head_timeout=0.1)) as proxy:
-            yield proxy
+    async with (
+        ScriptedUpstream() as upstream,
+        running_proxy(upstream, options=replace(OPTIONS, head_timeout=0.1)) as proxy,
+    ):
+        yield proxy
 
 
 GET = b"GET / HTTP/1.1\r\nHost: gateway.test\r\n"
@@ -253,15 +255,19 @@ async def test_a_silent_connection_is_closed() -> None:
 
 async def test_beyond_the_cap_the_oldest_idle_connection_goes() -> None:
     options = replace(OPTIONS, max_connections=2)
-    async with ScriptedUpstream() as upstream, running_proxy(upstream, options=options) as proxy:
-        async with await proxy.connect() as first, await proxy.connect() as second:
-            assert (await second.ask(request())).status == 200
+    async with (
+        ScriptedUpstream() as upstream,
+        running_proxy(upstream, options=options) as proxy,
+        await proxy.connect() as first,
+        await proxy.connect() as second,
+    ):
+        assert (await second.ask(request())).status == 200
+        assert (await first.ask(request())).status == 200
+        async with await proxy.connect() as third:
+            assert (await third.ask(request())).status == 200
+            assert await second.closed()
             assert (await first.ask(request())).status == 200
-            async with await proxy.connect() as third:
-                assert (await third.ask(request())).status == 200
-                assert await second.closed()
-                assert (await first.ask(request())).status == 200
-                assert proxy.listener.connections_dropped == 1
+            assert proxy.listener.connections_dropped == 1
 
 
 async def _dribble(client: LiteralClient, data: bytes) -> None:

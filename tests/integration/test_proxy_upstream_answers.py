@@ -201,11 +201,13 @@ async def test_a_date_is_added_where_there_is_none() -> None:
 
 
 async def test_the_reason_phrase_passes_unless_it_is_unfit() -> None:
-    async with ScriptedUpstream(saying(b"HTTP/1.1 299 Very Fine\r\nContent-Length: 0\r\n\r\n")) as upstream:
-        async with running_proxy(upstream) as proxy:
-            assert (await proxy.ask()).head.startswith(b"HTTP/1.1 299 Very Fine\r\n")
-            upstream.script = saying(b"HTTP/1.1 404 N\x01t\r\nContent-Length: 0\r\n\r\n")
-            assert (await proxy.ask()).head.startswith(b"HTTP/1.1 404 Not Found\r\n")
+    async with (
+        ScriptedUpstream(saying(b"HTTP/1.1 299 Very Fine\r\nContent-Length: 0\r\n\r\n")) as upstream,
+        running_proxy(upstream) as proxy,
+    ):
+        assert (await proxy.ask()).head.startswith(b"HTTP/1.1 299 Very Fine\r\n")
+        upstream.script = saying(b"HTTP/1.1 404 N\x01t\r\nContent-Length: 0\r\n\r\n")
+        assert (await proxy.ask()).head.startswith(b"HTTP/1.1 404 Not Found\r\n")
 
 
 async def test_interim_responses_are_waited_through() -> None:
