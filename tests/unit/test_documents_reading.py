@@ -90,6 +90,7 @@ def test_yaml_is_version_1_2(text: str, value: object) -> None:
         ("a: {b: 1, 'b': 2}", 1, 11, "the key b is given twice"),
         ('{"a": NaN}', 1, 7, "NaN is not a number that JSON knows"),
         ('{"a": [1,\n-Infinity]}', 2, 1, "-Infinity is not a number that JSON knows"),
+        ('{"a": NaN, "b\n": 1', 1, 14, "is not valid JSON: invalid control character at"),
         ("a: .nan", 1, 4, "NaN and infinities are not read"),
         ("a: -.inf", 1, 4, "NaN and infinities are not read"),
         ("a: 1e999", 1, 4, "a number is too large"),

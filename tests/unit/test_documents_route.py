@@ -379,7 +379,8 @@ def test_names_of_routes_are_safe_everywhere(name: str) -> None:
 def test_messages_are_safe_to_log() -> None:
     found = check_route("r", json.dumps(SMALLEST | {"a\n\x1b[31m" + "x" * 500: 1, "\x7f": 1}).encode())
     found += check_route("r", json.dumps(SMALLEST | {"\ud800": 1}).encode())
-    assert len(found) == 3
+    found += check_route("r", json.dumps(SMALLEST | {"match": {"path_regex": "(\u2028"}}).encode())
+    assert len(found) == 4
     for rejection in found:
         assert str(rejection).isprintable()
         assert len(str(rejection)) < 400

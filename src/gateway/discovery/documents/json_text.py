@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from typing import NoReturn
 
 from pydantic import JsonValue
 
@@ -25,29 +24,30 @@ class NotJson(ValueError):
 
 def read_json(text: str) -> JsonValue:
     """Raises NotJson, or Unreadable for JSON with duplicate keys, NaN, infinities or too deep nesting."""
+    slips = 0
+
+    def mapping(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+        nonlocal slips
+        made = dict(pairs)
+        slips += len(pairs) - len(made)
+        return made
+
+    def constant(_: str) -> None:
+        nonlocal slips
+        slips += 1
+
     try:
-        value: JsonValue = json.loads(text, object_pairs_hook=_mapping, parse_constant=_refuse_constant)
-    except Unreadable:
-        json_positions(text)
-        raise
+        value: JsonValue = json.loads(text, object_pairs_hook=mapping, parse_constant=constant)
     except json.JSONDecodeError as error:
         raise NotJson(error.msg, error.lineno, error.colno) from None
     except RecursionError:
         raise Unreadable(f"is nested deeper than {MAX_DEPTH} levels") from None
     except ValueError:
         raise NotJson("a number is too large", 1, 1) from None
+    if slips:
+        # Told only now, since the walk that finds the place takes text that is JSON to its end.
+        json_positions(text)
     return value
-
-
-def _mapping(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
-    mapping = dict(pairs)
-    if len(mapping) != len(pairs):
-        raise Unreadable("a key is given twice")
-    return mapping
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise Unreadable(f"{name} is not a number that JSON knows")
 
 
 def json_positions(text: str) -> Positions:

@@ -21,11 +21,13 @@ from gateway.discovery.documents.model import Document
 from gateway.discovery.documents.policy_document import ServicePolicyDocument
 from gateway.discovery.documents.reading import Text, read
 from gateway.discovery.documents.reasons import aligned, nulls, problem_of
-from gateway.discovery.documents.rejection import Loc, Position, Problem, Rejection, Unreadable, field_name
+from gateway.discovery.documents.rejection import Loc, Position, Problem, Rejection, Unreadable, field_name, shown
 from gateway.discovery.documents.route_document import RouteDocument
 
 MAX_PROBLEMS = 100
 """How many problems of one document are told."""
+MAX_REASON = 300
+"""Characters."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@+-]{0,199}").fullmatch
 _BAD_NAME = "the name of a key may have 200 letters, digits and _.:/@+- at most, and begins with a letter, a digit or _"
@@ -196,7 +198,9 @@ class _Source:
 
     def _rejection(self, position: Position, problem: Problem) -> Rejection:
         line, column = position
-        return Rejection(self._key, line, column, field_name(problem.loc), problem.reason, self._version)
+        return Rejection(
+            self._key, line, column, field_name(problem.loc), shown(problem.reason, MAX_REASON), self._version
+        )
 
 
 class _Places:
