@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,26 +13,35 @@ if TYPE_CHECKING:
 
 
 class Lane:
-    """The waiting tickets of one route for one pool, oldest first.
+    """The waiting tickets of one route for one pool.
 
     A route's queue is the sum of its lanes: a backend that is busy does not hold up what waits for another.
     """
 
-    __slots__ = ("fresh", "gate", "pool", "tickets")
+    __slots__ = ("fresh", "gate", "pool", "retries")
 
     def __init__(self, gate: Gate, pool: Pool) -> None:
         self.gate = gate
         self.pool = pool
-        self.tickets: OrderedDict[int, Ticket] = OrderedDict()
-        self.fresh = 0
-        """Tickets that may go to any member; the others wait for one that they have not tried."""
+        self.retries: OrderedDict[int, Ticket] = OrderedDict()
+        """Tickets that wait for a member they have not tried, oldest first; served before the fresh ones."""
+        self.fresh: OrderedDict[int, Ticket] = OrderedDict()
+        """Tickets that may go to any member, oldest first."""
 
     def __bool__(self) -> bool:
-        return bool(self.tickets)
+        return bool(self.retries or self.fresh)
 
     @property
     def head(self) -> Ticket:
-        return next(iter(self.tickets.values()))
+        return next(iter((self.retries or self.fresh).values()))
+
+    def candidates(self) -> Iterator[Ticket]:
+        """Those of whom each could go although the ones before it cannot."""
+        yield from self.retries.values()
+        yield from islice(self.fresh.values(), 1)
+
+    def queue_of(self, ticket: Ticket) -> OrderedDict[int, Ticket]:
+        return self.retries if ticket.tried else self.fresh
 
 
 class Gate:
@@ -49,28 +60,24 @@ class Gate:
         return 0 < limit <= self.in_flight
 
     def holds_back(self, ticket: Ticket) -> bool:
-        """Whether somebody waits who would have to be served before this ticket."""
+        """Whether somebody waits who has to be served before this ticket; a retry takes what it finds."""
+        if ticket.tried:
+            return False
         lane = self.lanes.get(ticket.pool)
-        return lane is not None and (lane.fresh > 0 or bool(ticket.tried))
+        return lane is not None and bool(lane.fresh)
 
     def join(self, ticket: Ticket) -> None:
-        """Queues a ticket for its pool: a new one at the end, one that waits to be retried in front."""
         pool = ticket.pool
         lane = self.lanes.get(pool)
         if lane is None:
             lane = self.lanes[pool] = Lane(self, pool)
             pool.service.lanes[lane] = None
-        lane.tickets[ticket.id] = ticket
-        if ticket.tried:
-            lane.tickets.move_to_end(ticket.id, last=False)
-        else:
-            lane.fresh += 1
+        lane.queue_of(ticket)[ticket.id] = ticket
         self.queued += 1
 
     def leave(self, ticket: Ticket) -> None:
         lane = self.lanes[ticket.pool]
-        del lane.tickets[ticket.id]
-        lane.fresh -= not ticket.tried
+        del lane.queue_of(ticket)[ticket.id]
         self.queued -= 1
         if not lane:
             del self.lanes[ticket.pool]

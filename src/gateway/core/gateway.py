@@ -141,7 +141,7 @@ class Gateway:
         pool.service.budget.count_request(now)
         if pool.block is not None:
             return self._reject_blocked(ticket, now)
-        return self._admit(ticket, now) or self.reject(ticket, Reason.QUEUE_FULL, now)
+        return self._admit(ticket, now) or self._refuse(ticket, Reason.QUEUE_FULL)
 
     def process_response(
         self, attempt: Attempt, result: Result, now: float
@@ -162,9 +162,8 @@ class Gateway:
 
     def reject(self, ticket: Ticket, reason: Reason, now: float) -> Reject:
         """Ends a ticket, before its response head, for a reason that says nothing about an instance."""
-        rejection = Reject(ticket, reason, _STATUSES[reason])
-        self.counters.rejections[reason] += 1
-        self._end(ticket, Outcome.REJECTED, now)
+        rejection = self._refuse(ticket, reason)
+        self._wake_behind(ticket, now)
         return rejection
 
     def take_woken(self) -> Sequence[Send | Reject]:
@@ -346,24 +345,29 @@ class Gateway:
 
     def _end(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
         """Ends a ticket, whatever its state, and lets others have its places."""
+        self._close(ticket, outcome)
+        self._wake_behind(ticket, now)
+
+    def _close(self, ticket: Ticket, outcome: Outcome) -> None:
         if ticket.state is TicketState.ENDED:
             raise AssertionError(f"ticket {ticket.id} ended twice: {ticket.outcome} and {outcome}")
-        gate = self._gate(ticket.route.name)
-        service: Service | None = None
         if ticket.state is TicketState.QUEUED:
-            gate.leave(ticket)
-        elif ticket.attempt is not None and ticket.state is not TicketState.NEW:
-            service = ticket.attempt.member.service
-            self._release(ticket.attempt, gate)
+            self._gate(ticket.route.name).leave(ticket)
+        elif ticket.attempt is not None:
+            self._release(ticket.attempt, self._gate(ticket.route.name))
         ticket.state = TicketState.ENDED
         ticket.outcome = outcome
         self.counters.outcomes[outcome] += 1
-        if service is not None and (service.lanes or gate.lanes):
-            self._wake((*service.lanes, *gate.lanes.values()), now)
+
+    def _refuse(self, ticket: Ticket, reason: Reason) -> Reject:
+        rejection = Reject(ticket, reason, _STATUSES[reason])
+        self.counters.rejections[reason] += 1
+        self._close(ticket, Outcome.REJECTED)
+        return rejection
 
     def _reject_blocked(self, ticket: Ticket, now: float) -> Reject:
         """Ends a ticket whose pool has nothing to pick from, as the route's `when_empty` says."""
-        rejection = self.reject(ticket, ticket.pool.block or Reason.NO_HEALTHY_INSTANCE, now)
+        rejection = self._refuse(ticket, ticket.pool.block or Reason.NO_HEALTHY_INSTANCE)
         when_empty = ticket.route.when_empty
         rejection.status, rejection.retry_after = when_empty.status, when_empty.retry_after
         if rejection.reason is Reason.CIRCUIT_OPEN:
@@ -396,6 +400,13 @@ class Gateway:
         if service.lanes:
             self._wake(service.lanes, now)
 
+    def _wake_behind(self, ticket: Ticket, now: float) -> None:
+        """Wakes those who waited for a place that this ticket held in flight, or held in the queue before them."""
+        service = ticket.pool.service if ticket.attempt is None else ticket.attempt.member.service
+        gate = self._gate(ticket.route.name)
+        if service.lanes or gate.lanes:
+            self._wake((*service.lanes, *gate.lanes.values()), now)
+
     def _wake(self, lanes: Iterable[Lane], now: float) -> None:
         """Lets go, oldest first, every head of these lanes that may go now."""
         candidates = {lane for lane in lanes if lane}
@@ -407,19 +418,17 @@ class Gateway:
     def _advance(self, lane: Lane, now: float) -> bool:
         """Takes one ticket out of its lane, to be sent, rejected or queued elsewhere; False where all have to wait.
 
-        That is the oldest, but one that waits for a member it has not tried does not hold up those behind it.
+        That is the oldest, but a retry that waits for a member it has not tried does not hold up those behind it.
         """
         self._refreshed(lane.pool, now)
         if lane.pool.block is not None:
             self._redirect(lane.head, lane.gate, now)
             return True
-        for ticket in lane.tickets.values():
+        for ticket in lane.candidates():
             sent = self._send_if_possible(ticket, lane.gate, now)
             if sent is not None:
                 self._woken.append(sent)
                 return True
-            if not ticket.tried:
-                break
         return False
 
     def _redirect(self, ticket: Ticket, gate: Gate, now: float) -> None:
