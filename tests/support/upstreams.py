@@ -149,7 +149,7 @@ class ScriptedUpstream:
                 self.requests.append(request)
                 self.arrived.set()
                 await self.script(Exchange(request, reader, writer))
-        except (ConnectionError, asyncio.CancelledError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             # Cancelled only by __aexit__; start_server reports a cancelled task as an error.
             pass
         finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 from dataclasses import dataclass
 
@@ -14,13 +13,14 @@ from gateway.proxy.conductor import Conductor
 from gateway.proxy.forwarding import Forwarder
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.records import RequestObserver
+from gateway.proxy.sockets import ListenError, bind
 from gateway.proxy.upstream import Upstream
 
 logger = logging.getLogger("gateway.proxy")
 
 
-class ListenerError(Exception):
-    """The listener cannot start; the message is for the operator."""
+class NoCParser(ListenError):
+    """aiohttp runs on its Python parser, which reads hostile input differently."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +44,13 @@ class Listener:
         self._sockets: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Raises ListenerError where the port is taken or may not be bound, or aiohttp has no C parser."""
+        """Raises ListenError where the port is taken or may not be bound, or aiohttp has no C parser."""
         require_c_parser()
         options = self._options
         self._server = server = ClientServer(self._forwarder.handle, self._forwarder, options, logger)
         loop = asyncio.get_running_loop()
-        try:
-            if options.listening_socket is not None:
-                self._sockets = await loop.create_server(server, sock=options.listening_socket, backlog=1024)
-            else:
-                self._sockets = await loop.create_server(server, options.host, options.port, backlog=1024)
-        except OSError as error:
-            raise ListenerError(_why_not(error, options)) from error
+        listening = options.listening_socket or bind(options.host, options.port, "--listen")
+        self._sockets = await loop.create_server(server, sock=listening, backlog=1024)
         self._forwarder.port = self.port
 
     @property
@@ -128,19 +123,10 @@ class Listener:
 
 
 def require_c_parser() -> None:
-    """Raises ListenerError where aiohttp runs on its Python parser, which reads hostile input differently."""
+    """Raises NoCParser."""
     for parser in (http_parser.HttpRequestParser, http_parser.HttpResponseParser):
         if parser.__module__ != "aiohttp._http_parser":
-            raise ListenerError(
+            raise NoCParser(
                 "aiohttp runs without its C parser (AIOHTTP_NO_EXTENSIONS, or a build without extensions); "
                 "the gateway does not serve on the other one"
             )
-
-
-def _why_not(error: OSError, options: ProxyOptions) -> str:
-    where = f"{options.host}:{options.port}"
-    if error.errno == errno.EADDRINUSE:
-        return f"port {options.port} is taken (on {options.host}); choose another with --listen"
-    if error.errno == errno.EACCES:
-        return f"port {options.port} may not be bound by this user; choose another with --listen"
-    return f"cannot listen on {where}: {error.strerror or error}; choose another with --listen"
