@@ -349,10 +349,15 @@ def misspelt_environment(environment: Mapping[str, str]) -> list[str]:
 
     Others are left alone: Kubernetes sets `GATEWAY_SERVICE_HOST` and the like for a service named `gateway`.
     """
-    known = [environment_name(field) for field in (*Settings.model_fields, "config")]
-    strange = [name for name in environment if name.startswith(ENVIRONMENT_PREFIX) and name not in known]
-    near = ((name, difflib.get_close_matches(name, known, n=1, cutoff=0.85)) for name in sorted(strange))
-    return [f"{name} is not a setting; did you mean {found[0]}?" for name, found in near if found]
+    known = [field.upper() for field in (*Settings.model_fields, "config")]
+    ours = [name.removeprefix(ENVIRONMENT_PREFIX) for name in environment if name.startswith(ENVIRONMENT_PREFIX)]
+    strange = sorted(name for name in ours if name not in known)
+    near = ((name, difflib.get_close_matches(name, known, n=1, cutoff=0.8)) for name in strange)
+    return [
+        f"{ENVIRONMENT_PREFIX}{name} is not a setting; did you mean {ENVIRONMENT_PREFIX}{found[0]}?"
+        for name, found in near
+        if found
+    ]
 
 
 def _read(file: Path, *, required: bool) -> dict[str, Any]:

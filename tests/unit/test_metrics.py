@@ -1,0 +1,319 @@
+"""Metrics: stable names, closed labels, and a scrape that does not hold the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import pytest
+from opentelemetry.sdk.metrics.export import HistogramDataPoint
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.core.breaker import CircuitState
+from gateway.core.model import CircuitMode, Health, Instance, InstanceKey, Outcome, Reason
+from gateway.core.views import CircuitView, Counters, RouteLoad
+from gateway.telemetry import durations
+from gateway.telemetry.access import AccessEntry, AccessLog
+from gateway.telemetry.durations import DurationHistogram
+from gateway.telemetry.instruments import COUNTERS, GAUGES
+from gateway.telemetry.lag import LoopLag
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.observer import Observer
+from gateway.telemetry.sources import MetricSources
+
+ONE = Instance(InstanceKey("dc1", "n1", "orders-1"), "orders", "127.0.0.1", 1, weight_passing=10)
+CIRCUIT = CircuitView(ONE.key, "orders", CircuitState.CLOSED, CircuitMode.ENFORCE, 0.0, None, 0, 0, 2)
+
+
+@dataclass
+class View:
+    name: str = "routes"
+    state: str = "live"
+    age: float | None = 1.5
+    wakeups: int = 3
+    empty_wakeups: int = 1
+    throttled: int = 0
+
+
+@dataclass
+class World:
+    """What the owners of the figures would tell."""
+
+    counters: Counters = field(default_factory=Counters)
+    routes: set[str] = field(default_factory=lambda: {"orders", "users"})
+    services: dict[str, tuple[Instance, ...]] = field(default_factory=lambda: {"orders": (ONE,)})
+    circuits: list[CircuitView] = field(default_factory=lambda: [CIRCUIT])
+    loads: list[RouteLoad] = field(default_factory=lambda: [RouteLoad("orders", 2, 5)])
+    views: list[View] = field(default_factory=lambda: [View()])
+
+    def sources(self) -> MetricSources:
+        return MetricSources(
+            counters=lambda: self.counters,
+            routes=lambda: self.routes,
+            services=lambda: self.services,
+            circuits=lambda: self.circuits,
+            loads=lambda: self.loads,
+            views=lambda: self.views,
+            rejected_keys=lambda: 4,
+            dropped_instances=lambda: 5,
+            dropped_log_lines=lambda: 6,
+            connections=lambda: 7,
+        )
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+async def metrics(world: World) -> AsyncIterator[Metrics]:
+    made = Metrics(world.sources(), gateway_id="gw-1", mode="edge")
+    yield made
+    made.close()
+
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+async def _scrape(metrics: Metrics) -> Samples:
+    text = (await metrics.render()).decode()
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def _get(samples: Samples, name: str, **labels: str) -> float:
+    return samples[name, frozenset(labels.items())]
+
+
+def _labels(samples: Samples, name: str) -> list[dict[str, str]]:
+    return [dict(labels) for found, labels in samples if found == name]
+
+
+async def test_request_durations_have_the_stable_names(metrics: Metrics) -> None:
+    metrics.request_ended("GET", "orders", 200, None, 0.02)
+    metrics.request_ended("GET", "orders", 200, None, 0.025)
+    samples = await _scrape(metrics)
+    labels = {"http_route": "orders", "http_request_method": "GET", "http_response_status_code": "200"}
+    name = "http_server_request_duration_seconds"
+    assert _get(samples, f"{name}_count", **labels) == 2
+    assert _get(samples, f"{name}_sum", **labels) == pytest.approx(0.045)
+    assert _get(samples, f"{name}_bucket", **labels, le="0.01") == 0
+    assert _get(samples, f"{name}_bucket", **labels, le="0.025") == 2, "a bound belongs to its bucket"
+    assert _get(samples, f"{name}_bucket", **labels, le="+Inf") == 2
+
+
+async def test_label_sets_are_closed_whatever_clients_send(metrics: Metrics) -> None:
+    for number in range(100):
+        metrics.request_ended(f"METHOD{number}", None, 400, Reason.BAD_REQUEST, 0.001)
+        metrics.request_ended("GET", "orders", 600 + number, None, 0.001)
+    samples = await _scrape(metrics)
+    found = _labels(samples, "http_server_request_duration_seconds_count")
+    assert sorted(labels["http_request_method"] for labels in found) == ["GET", "_OTHER"]
+    assert {labels["http_response_status_code"] for labels in found} == {"400", ""}
+    assert _get(samples, "gateway_refusals_total", reason="bad_request") == 100
+
+
+async def test_attempts_are_told_by_service_and_failure(metrics: Metrics) -> None:
+    metrics.attempt_ended("orders", 200, 0.01)
+    metrics.attempt_ended("orders", "reset", 0.01)
+    samples = await _scrape(metrics)
+    name = "http_client_request_duration_seconds_count"
+    ok = {"gateway_service": "orders", "http_response_status_code": "200", "error_type": ""}
+    failed = {"gateway_service": "orders", "http_response_status_code": "", "error_type": "reset"}
+    assert (_get(samples, name, **ok), _get(samples, name, **failed)) == (1, 1)
+    assert _get(samples, "gateway_attempt_failures_total", service="orders", kind="reset") == 1
+
+
+async def test_series_of_what_is_gone_vanish(metrics: Metrics, world: World) -> None:
+    metrics.request_ended("GET", "users", 200, None, 0.01)
+    metrics.request_ended("GET", None, 404, Reason.NO_ROUTE, 0.01)
+    metrics.attempt_ended("orders", "reset", 0.01)
+    metrics.circuit_changed("orders", CircuitState.OPEN)
+    assert "orders-1" in (await metrics.render()).decode()
+    world.routes.remove("users")
+    world.services.clear()
+    world.circuits.clear()
+    text = (await metrics.render()).decode()
+    assert "users" not in text
+    assert "orders-1" not in text
+    assert 'service="orders"' not in text
+    assert 'http_response_status_code="404"' in text
+
+
+async def test_the_core_and_consul_are_read_at_a_scrape(metrics: Metrics, world: World) -> None:
+    world.counters.tickets = 9
+    world.counters.outcomes[Outcome.RESPONDED] = 6
+    world.counters.retries_denied = 2
+    open_circuit = replace(CIRCUIT, state=CircuitState.HALF_OPEN)
+    world.circuits = [open_circuit]
+    world.services = {"orders": (replace(ONE, health=Health.WARNING),)}
+    world.views = [View(state="stale"), View("service:orders", "pending", None)]
+    metrics.circuit_changed("orders", CircuitState.OPEN)
+    samples = await _scrape(metrics)
+    one = {"service": "orders", "instance": "dc1/n1/orders-1"}
+    assert _get(samples, "gateway_tickets_total", outcome="responded") == 6
+    assert _get(samples, "gateway_tickets_open") == 3
+    assert _get(samples, "gateway_retries_denied_total") == 2
+    assert _get(samples, "gateway_circuit_state", **one, mode="enforce") == 1
+    assert _get(samples, "gateway_circuit_changes_total", service="orders", to="open") == 1
+    assert _get(samples, "gateway_instance_in_flight", **one) == 2
+    assert _get(samples, "gateway_instance_health", **one) == 1
+    assert _get(samples, "gateway_instance_weight", **one) == 1
+    assert _get(samples, "gateway_route_queued", route="orders") == 5
+    assert _get(samples, "gateway_route_in_flight", route="orders") == 2
+    assert _get(samples, "gateway_view_age_seconds", view="routes") == 1.5
+    assert {"view": "service:orders"} not in _labels(samples, "gateway_view_age_seconds"), "no age before the first"
+    assert _get(samples, "gateway_view_state", view="routes", state="stale") == 1
+    assert _get(samples, "gateway_view_state", view="routes", state="live") == 0
+    assert _get(samples, "gateway_view_wakeups_total", view="routes") == 3
+    assert _get(samples, "gateway_view_wakeups_empty_total", view="routes") == 1
+    assert _get(samples, "gateway_keys_rejected") == 4
+    assert _get(samples, "gateway_instances_dropped") == 5
+    assert _get(samples, "gateway_log_lines_dropped_total") == 6
+    assert _get(samples, "gateway_connections") == 7
+    assert _get(samples, "gateway_ready") == 1
+    assert _labels(samples, "gateway_info")[0]["id"] == "gw-1"
+    assert _get(samples, "process_start_time_seconds") == pytest.approx(time.time(), abs=60)
+
+
+async def test_every_instrument_is_fed(metrics: Metrics) -> None:
+    metrics.attempt_ended("orders", "reset", 0.01)
+    metrics.circuit_changed("orders", CircuitState.OPEN)
+    names = {name for name, _ in await _scrape(metrics)}
+    for counter in COUNTERS:
+        assert counter.name.replace(".", "_") + "_total" in names
+    for gauge in GAUGES:
+        assert gauge.name.replace(".", "_") + ("_seconds" if gauge.unit == "s" else "") in names
+
+
+def test_series_are_bounded() -> None:
+    histogram = DurationHistogram("x", "", ("a",), limit=3)
+    for number in range(10):
+        histogram.record((str(number),), 0.1)
+    points = [point for point in histogram.metric().data.data_points if isinstance(point, HistogramDataPoint)]
+    assert len(points) == 4
+    assert {point.count for point in points} == {1, 7}
+    histogram.keep(lambda _: False)
+    assert [dict(point.attributes or {}) for point in histogram.metric().data.data_points] == [
+        {"otel.metric.overflow": True}
+    ]
+
+
+def test_what_is_above_the_last_bound_is_counted() -> None:
+    histogram = DurationHistogram("x", "", ("a",))
+    histogram.record(("",), durations.BOUNDS[-1] + 1)
+    (point,) = histogram.metric().data.data_points
+    assert isinstance(point, HistogramDataPoint)
+    assert point.attributes == {}
+    assert (point.count, point.bucket_counts[-1]) == (1, 1)
+
+
+async def test_a_large_scrape_does_not_hold_the_loop(metrics: Metrics, world: World) -> None:
+    world.routes = {f"route{number}" for number in range(200)}
+    for route in world.routes:
+        for status in range(200, 210):
+            metrics.request_ended("GET", route, status, None, 0.01)
+    scrape = asyncio.create_task(metrics.render())
+    started, worst = time.perf_counter(), 0.0
+    while not scrape.done():
+        before = time.perf_counter()
+        await asyncio.sleep(0)
+        worst = max(worst, time.perf_counter() - before)
+    assert worst < (time.perf_counter() - started) / 2
+
+
+async def test_scrapes_at_once_share_one_rendering(metrics: Metrics) -> None:
+    one, two = await asyncio.gather(metrics.render(), metrics.render())
+    assert one is two
+    assert await metrics.render() is not one
+
+
+async def test_a_cancelled_scrape_does_not_spoil_the_next(metrics: Metrics) -> None:
+    scrape = asyncio.create_task(metrics.render())
+    await asyncio.sleep(0)
+    scrape.cancel()
+    assert b"gateway_info" in await metrics.render()
+
+
+async def test_a_blocked_loop_shows_as_lag() -> None:
+    lag = LoopLag()
+    lag.start()
+    assert lag.worst == 0
+    time.sleep(0.4)
+    async with asyncio.timeout(5):
+        while lag.worst == 0:
+            await asyncio.sleep(0.01)
+    assert 0.1 < lag.worst < 5
+    lag.stop()
+
+
+async def test_recording_is_cheap(metrics: Metrics) -> None:
+    rounds = 20_000
+    began = time.perf_counter()
+    for _ in range(rounds):
+        metrics.request_ended("GET", "orders", 200, None, 0.01)
+        metrics.attempt_ended("orders", 200, 0.01)
+    cost = (time.perf_counter() - began) / rounds * 1e6
+    print(f"\n{cost:.2f} µs for each request with one attempt")
+    assert cost < 15
+
+
+@dataclass
+class Attempt:
+    instance: Instance
+    result: int | str
+    duration: float
+
+
+@dataclass
+class Record:
+    method: str = "GET"
+    path: str = "/orders"
+    route: str | None = "orders"
+    status: int | None = 200
+    outcome: Outcome = Outcome.RESPONDED
+    reason: Reason | None = None
+    duration: float = 0.1
+    attempts: int = 2
+    instance: Instance | None = ONE
+    bytes_in: int = 1
+    bytes_out: int = 2
+    request_id: str = "r1"
+    client_ip: str = "10.0.0.1"
+    detail: str | None = None
+    trace: tuple[Attempt, ...] = (Attempt(ONE, "reset", 0.05), Attempt(ONE, 200, 0.04))
+
+
+class Entries(AccessLog):
+    def __init__(self) -> None:
+        super().__init__("off")
+        self.enabled = True
+        self.seen: list[AccessEntry] = []
+
+    def write(self, entry: AccessEntry) -> None:
+        self.seen.append(entry)
+
+
+async def test_a_record_goes_to_metrics_and_access_log(metrics: Metrics) -> None:
+    entries = Entries()
+    observer = Observer(metrics, entries)
+    observer.request_ended(Record())
+    observer.request_ended(Record(status=404, route=None, outcome=Outcome.REJECTED, reason=Reason.NO_ROUTE, trace=()))
+    samples = await _scrape(metrics)
+    assert _get(samples, "gateway_attempt_failures_total", service="orders", kind="reset") == 1
+    assert _get(samples, "gateway_refusals_total", reason="no_route") == 1
+    first, second = entries.seen
+    assert first.tries == (("dc1/n1/orders-1", "reset", 0.05), ("dc1/n1/orders-1", "200", 0.04))
+    assert first.ts <= datetime.now(UTC)
+    assert (second.reason, second.outcome, second.tries) == (
+        "no_route",
+        "rejected",
+        (),
+    )

@@ -1,0 +1,194 @@
+"""Settings: three sources, one parser, and messages that say where a bad value came from."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from gateway.settings import (
+    Address,
+    Settings,
+    SettingsError,
+    load,
+    misspelt_environment,
+    parse_address,
+    parse_duration,
+    parse_size,
+)
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith("GATEWAY_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def _file(tmp_path: Path, text: str, name: str = "gateway.toml") -> Path:
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def test_defaults_are_those_of_the_design() -> None:
+    settings = load()
+    assert (settings.mode, settings.prefix, settings.service) == ("edge", "gateway", "gateway")
+    assert settings.listen == Address("", 8080)
+    assert settings.listen_host is None
+    assert settings.admin_listen == Address("127.0.0.1", 8081)
+    assert settings.ready_max_age is None
+
+
+def test_sources_rank_file_then_environment_then_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _file(tmp_path, 'prefix = "file"\nservice = "file"\nlog_level = "error"\n')
+    monkeypatch.setenv("GATEWAY_PREFIX", "environment")
+    monkeypatch.setenv("GATEWAY_SERVICE", "environment")
+    settings = load({"prefix": "flag", "service": None})
+    assert (settings.prefix, settings.service, settings.log_level) == ("flag", "environment", "error")
+
+
+def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_DRAIN_TIME", "")
+    assert load().drain_time == 10.0
+
+
+def test_all_sources_are_read_by_the_same_parsers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _file(tmp_path, 'trusted_hops = ["10.0.0.0/8", "::1"]\ngrace = "1m30s"\ndrain_time = 5\n')
+    monkeypatch.setenv("GATEWAY_ALLOWED_ADDRESSES", "10.0.0.0/8, 192.168.0.0/16")
+    settings = load({"listen": "[::1]:9", "keep_alive": "250ms", "register_self": False})
+    assert [str(network) for network in settings.trusted_hops] == ["10.0.0.0/8", "::1/128"]
+    assert [str(network) for network in settings.allowed_addresses] == ["10.0.0.0/8", "192.168.0.0/16"]
+    assert (settings.grace, settings.drain_time, settings.keep_alive) == (90.0, 5.0, 0.25)
+    assert settings.listen == Address("::1", 9)
+    assert settings.register_self is False
+
+
+def test_each_problem_names_its_source_and_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _file(tmp_path, 'lisen = ":80"\ngrace = "soon"\n')
+    monkeypatch.setenv("GATEWAY_MODE", "middle")
+    with pytest.raises(SettingsError) as caught:
+        load({"trusted_hops": "10.0.0.1/8"})
+    problems = caught.value.problems
+    assert "gateway.toml: lisen: unknown setting; did you mean listen?" in problems
+    assert "gateway.toml: grace: 'soon' is not a duration such as 250ms, 10s or 1m30s" in problems
+    assert "GATEWAY_MODE: Input should be 'edge' or 'sidecar'" in problems
+    assert "--trusted-hops: 10.0.0.1/8 has host bits set" in problems
+    assert len(problems) == 4
+
+
+def test_a_bad_token_is_not_shown(tmp_path: Path) -> None:
+    _file(tmp_path, 'consul_token = ["5ecret"]\n')
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert "5ecret" not in str(caught.value)
+    _file(tmp_path, 'consul_token = "5ecret"\n')
+    assert "5ecret" not in repr(load())
+
+
+def test_a_named_file_has_to_exist_and_to_be_toml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = tmp_path / "nowhere.toml"
+    with pytest.raises(SettingsError, match=r"nowhere\.toml: there is no such file"):
+        load(file=missing)
+    monkeypatch.setenv("GATEWAY_CONFIG", str(missing))
+    with pytest.raises(SettingsError, match=r"nowhere\.toml"):
+        load()
+    monkeypatch.setenv("GATEWAY_CONFIG", str(_file(tmp_path, "prefix =", "bad.toml")))
+    with pytest.raises(SettingsError, match=r"bad\.toml: not TOML"):
+        load()
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load(file=tmp_path)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        load().prefix = "other"  # type: ignore[misc] # this is what is tried
+
+
+def test_sidecars_listen_on_loopback_unless_told_otherwise() -> None:
+    assert load({"mode": "sidecar"}).listen_host == "127.0.0.1"
+    assert load({"mode": "sidecar", "listen": "0.0.0.0:8080"}).listen_host == "0.0.0.0"
+
+
+def test_the_default_id_is_stable_and_fits_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "böx.example_1")
+    assert load({"listen": ":81"}).gateway_id == "b-x.example_1-81"
+    assert load({"id": "edge-1"}).gateway_id == "edge-1"
+
+
+@pytest.mark.parametrize("prefix", ["", "/gateway", "gateway/", "a//b", "a/../b", "a b"])
+def test_prefixes_that_are_no_key_are_refused(prefix: str) -> None:
+    with pytest.raises(SettingsError, match="--prefix"):
+        load({"prefix": prefix})
+
+
+def test_consul_settings_override_consuls_own_variables() -> None:
+    settings = load({"consul_address": "10.0.0.9:8500", "consul_token_file": "/run/token", "consul_verify": "false"})
+    environment = settings.consul_environment(
+        {"CONSUL_HTTP_ADDR": "elsewhere", "CONSUL_HTTP_TOKEN": "old", "CONSUL_DATACENTER": "dc2"}
+    )
+    assert environment == {
+        "CONSUL_HTTP_ADDR": "10.0.0.9:8500",
+        "CONSUL_HTTP_TOKEN_FILE": "/run/token",
+        "CONSUL_HTTP_SSL_VERIFY": "false",
+        "CONSUL_DATACENTER": "dc2",
+    }
+    assert load().consul_environment({"CONSUL_HTTP_TOKEN": "kept"}) == {"CONSUL_HTTP_TOKEN": "kept"}
+
+
+def test_misspelt_variables_are_told_and_strangers_left_alone() -> None:
+    environment = {"GATEWAY_LISTNE": ":80", "GATEWAY_SERVICE_HOST": "10.1.1.1", "GATEWAY_LISTEN": ":80", "PATH": ""}
+    assert misspelt_environment(environment) == ["GATEWAY_LISTNE is not a setting; did you mean GATEWAY_LISTEN?"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("250ms", 0.25), ("10s", 10), ("1m30s", 90), ("1h", 3600), ("2", 2), ("0.5s", 0.5)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "1 s", "-1s", "1d", "1s2", "١s x", "nan"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(("text", "size"), [("8KiB", 8192), ("1MiB", 1 << 20), ("10", 10), ("10B", 10)])
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+def test_what_is_no_size() -> None:
+    with pytest.raises(ValueError, match="is not a size"):
+        parse_size("8kb")
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        (":8080", Address("", 8080)),
+        ("127.0.0.1:1", Address("127.0.0.1", 1)),
+        ("[::1]:1", Address("::1", 1)),
+        ("gw.example.com:1", Address("gw.example.com", 1)),
+    ],
+)
+def test_addresses(text: str, address: Address) -> None:
+    assert parse_address(text) == address
+    assert str(address) == text
+
+
+@pytest.mark.parametrize("text", ["8080", "::1:80", "host", "host:", ":65536", "http://host:80", "[::1]"])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match="is not an address"):
+        parse_address(text)
+
+
+def test_every_setting_is_described() -> None:
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert re.search(r"[.)]$", field.description), name
