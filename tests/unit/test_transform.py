@@ -64,6 +64,11 @@ def test_what_is_removed_can_be_added_anew() -> None:
     assert edit_headers(edit, [("x-a", "old")]) == [("x-a", "new")]
 
 
+def test_what_is_added_stands_behind_what_is_set() -> None:
+    edit = HeaderEdit(set=(("x-a", "1"),), add=(("x-a", "2"),))
+    assert edit_headers(edit, [("x-a", "0")]) == [("x-a", "1"), ("x-a", "2")]
+
+
 def test_filters_apply_in_their_order() -> None:
     filters = (
         StripPrefix("/a"),
