@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
-from gateway.core.model import Health
+from gateway.core.model import Health, Route
 from gateway.discovery.service import DiscoveryOptions
 from tests.support.consul import ConsulAgent, ttl_check
+from tests.support.consul.admin import Json
 from tests.support.discovery import discovering
 
-ROUTE = {"match": {"path_prefix": "/orders"}, "backends": [{"service": "orders"}]}
+ROUTE: dict[str, Json] = {"match": {"path_prefix": "/orders"}, "backends": [{"service": "orders"}]}
 
 
 def quiet(prefix: str = "gateway") -> DiscoveryOptions:
@@ -99,7 +101,12 @@ async def test_a_route_arrives_with_its_service(orders: ConsulAgent) -> None:
         sink = running.sink
         seen: list[bool] = []
         apply = sink.routes
-        sink.routes = lambda routes: (seen.append("users" in sink.held), apply(routes))[1]  # type: ignore[method-assign]
+
+        def spy(routes: Sequence[Route]) -> None:
+            seen.append("users" in sink.held)
+            apply(routes)
+
+        sink.routes = spy  # type: ignore[method-assign]
         orders.admin.register("users", 7003)
         orders.admin.put("gateway/routes/users", {"backends": [{"service": "users"}]})
         await sink.until(lambda: "users" in sink.table)

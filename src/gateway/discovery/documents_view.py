@@ -6,14 +6,13 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from gateway.discovery.consul_client import KvEntry, decode_kv
 from gateway.discovery.documents import Rejection
 from gateway.discovery.doubt import Doubt, Sign
-from gateway.discovery.permissions import Authority, hidden_keys
-from gateway.discovery.service_view import DENIED_RECHECK
+from gateway.discovery.permissions import DENIED_RECHECK, Authority, SecondSight, hidden_keys
 from gateway.discovery.transport import Reply
 from gateway.discovery.watch import Taken
 
@@ -75,6 +74,7 @@ class DocumentsView(Generic[V]):
         self._lock = lock
         self._changed = changed
         self._known: dict[str, _Known[V]] = {}
+        self._sight = SecondSight()
 
     @property
     def values(self) -> dict[str, V]:
@@ -111,16 +111,20 @@ class DocumentsView(Generic[V]):
         before = self._known.keys()
         missing = before - found.keys()
         if (missing or not found) and await self._is_hidden(missing):
+            self._sight.denied()
             changed = await self._apply(found, keep=frozenset(missing))
             error = f"the token may not read keys under {self._prefix}"
             return Taken("denied", changed, recheck=DENIED_RECHECK, error=error)
         now = self._clock()
         held = self._doubt.held(before, found.keys(), signs, now)
-        changed = await self._apply(found, keep=held)
         if held:
+            changed = await self._apply(found, keep=held)
             error = f"{len(held)} keys are missing from an answer that may be wrong"
             return Taken("doubted", changed, recheck=self._doubt.remaining(now), error=error)
-        return Taken("live", changed, empty=not found)
+        again = self._sight.look_again(missing=bool(missing))
+        if again is not None:
+            return replace(again, changed=await self._apply(found, keep=frozenset(missing)))
+        return Taken("live", await self._apply(found, keep=frozenset()), empty=not found)
 
     async def judge_again(self) -> None:
         """What documents are read with has changed: make all values anew. To be called with the lock held."""

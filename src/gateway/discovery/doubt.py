@@ -34,6 +34,28 @@ class Sign(Flag):
     """A high X-Consul-LastContact."""
 
 
+class Relapse:
+    """How long after a sign of trouble it is not believed that all instances of a service turned critical at once.
+
+    An agent that was restarted calls each of its checks critical until it has run again (Consul's agent, `loadChecks`),
+    and tells the servers so some time after it answers again: the view is right first, and then all are critical.
+    """
+
+    def __init__(self, grace: float) -> None:
+        self._grace = grace
+        self._until = float("-inf")
+
+    def watch(self, signs: Sign, now: float) -> None:
+        if signs:
+            self._until = now + self._grace
+
+    def doubted(self, now: float) -> bool:
+        return now < self._until
+
+    def remaining(self, now: float) -> float:
+        return max(0.0, self._until - now)
+
+
 def signs_of(reply: Reply[bytes]) -> Sign:
     signs = Sign.LEADERLESS if reply.known_leader is False else Sign.NONE
     return signs | Sign.OLD if (reply.last_contact or 0) > OLD else signs

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
-from gateway.core.model import Instance, InstanceKey
+from gateway.core.model import Health, Instance, InstanceKey
 from gateway.discovery.addresses import AddressPolicy
-from gateway.discovery.doubt import Doubt, Sign
+from gateway.discovery.doubt import Doubt, Relapse, Sign
 from gateway.discovery.health import HealthReader, LeftOut, differences
-from gateway.discovery.permissions import Authority, hidden_instances
+from gateway.discovery.permissions import DENIED_RECHECK, Authority, SecondSight, hidden_instances
 from gateway.discovery.transport import Reply
 from gateway.discovery.watch import Taken
 
 _log = logging.getLogger("gateway.discovery.mirror")
-
-DENIED_RECHECK = 10.0
-"""Seconds until a denied view is asked for again: a permission that comes back wakes no query."""
 
 
 class HealthSource(Authority, Protocol):
@@ -40,10 +38,12 @@ class ServiceView:
         self._source = source
         self._reader = HealthReader(service, addresses)
         self._doubt: Doubt[InstanceKey] = Doubt(grace)
+        self._relapse = Relapse(grace)
         self._clock = clock
         self._publish = publish
         self._instances: dict[InstanceKey, Instance] | None = None
         self._left_out: frozenset[LeftOut] = frozenset()
+        self._sight = SecondSight()
 
     @property
     def instances(self) -> tuple[Instance, ...]:
@@ -69,19 +69,30 @@ class ServiceView:
         hidden: frozenset[InstanceKey] | None = frozenset()
         if missing or not parsed.entries or reply.filtered_by_acls:
             hidden = await hidden_instances(self._source, self.service, missing, filtered=reply.filtered_by_acls)
+        left_out = len(parsed.left_out)
         if hidden is None or hidden or reply.filtered_by_acls:
             kept = missing if hidden is None else hidden
             changed = self._replace({key: before[key] for key in before if key in kept} | found)
+            self._sight.denied()
             error = f"the token may not read service {self.service}, or the nodes of its instances"
-            return Taken("denied", changed, recheck=DENIED_RECHECK, error=error, left_out=len(parsed.left_out))
+            return Taken("denied", changed, recheck=DENIED_RECHECK, error=error, left_out=left_out)
         now = self._clock()
         held = self._doubt.held(before.keys(), found.keys(), signs, now)
-        changed = self._replace({key: before[key] for key in before if key in held} | found)
-        if held:
-            error = f"{len(held)} of {len(before)} instances are missing from an answer that may be wrong"
-            recheck = self._doubt.remaining(now)
-            return Taken("doubted", changed, recheck=recheck, error=error, left_out=len(parsed.left_out))
-        return Taken("live", changed, empty=not parsed.entries, left_out=len(parsed.left_out))
+        self._relapse.watch(signs, now)
+        sick = _sick_together(before, found) if self._relapse.doubted(now) else frozenset()
+        if held or sick:
+            doubted = {key: before[key] for key in before if key in held}
+            as_before = {key: replace(found[key], health=before[key].health) for key in sick}
+            changed = self._replace(doubted | found | as_before)
+            error = (
+                f"{len(held | sick)} of {len(before)} instances are missing or critical, in an answer that may be wrong"
+            )
+            recheck = self._doubt.remaining(now) if held else self._relapse.remaining(now)
+            return Taken("doubted", changed, recheck=recheck, error=error, left_out=left_out)
+        again = self._sight.look_again(missing=bool(missing))
+        if again is not None:
+            return replace(again, changed=self._replace(before | found), left_out=left_out)
+        return Taken("live", self._replace(found), empty=not parsed.entries, left_out=left_out)
 
     def _replace(self, instances: dict[InstanceKey, Instance]) -> bool:
         """Whether anything changed."""
@@ -103,3 +114,16 @@ class ServiceView:
             told = {"service": self.service, "entry": item.what, "reason": item.reason}
             _log.warning("service %s: left out %s: %s", self.service, item.what, item.reason, extra=told)
         self._left_out = now
+
+
+def _sick_together(
+    before: Mapping[InstanceKey, Instance], found: Mapping[InstanceKey, Instance]
+) -> frozenset[InstanceKey]:
+    """Instances that could be picked and all turned critical at once, so that none is left to pick."""
+    if any(instance.weight for instance in found.values()):
+        return frozenset()
+    return frozenset(
+        key
+        for key, instance in found.items()
+        if instance.health is Health.CRITICAL and key in before and before[key].weight
+    )

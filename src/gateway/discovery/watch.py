@@ -187,7 +187,8 @@ class Watch:
             except Exception as error:
                 _log.exception("an answer of Consul to %s tripped us over", self.view.name)
                 raise ConsulBadAnswer(f"{type(error).__name__}: {error}", self.view.name) from error
-        self._last, self._empty = digest, taken.empty
+        self._last = digest if taken.recheck is None else None
+        self._empty = taken.empty
         self._reconnected = False
         return taken
 
@@ -200,13 +201,14 @@ class Watch:
         view.answered(taken.state, taken.error, changed=taken.changed)
         if taken.recheck is None:
             self._recheck_at = None
-        elif self._recheck_at is None:
-            self._recheck_at = self._clock() + taken.recheck
+        else:
+            due = self._clock() + taken.recheck
+            self._recheck_at = due if self._recheck_at is None else min(due, self._recheck_at)
 
     async def _rest_after(self, taken: Taken, *, unpaced: bool) -> None:
         if taken.changed:
             bucket = self._pace.changes
-        elif unpaced:
+        elif unpaced or taken.recheck == 0:
             return
         else:
             bucket = self._pace.absent if taken.empty else self._pace.wakeups

@@ -1,0 +1,186 @@
+"""Consul dies, hangs, loses its leader or its data, and comes back: the last good view stays, its age shows."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from gateway.discovery.service import DiscoveryOptions
+from tests.support.consul import Cluster, ConsulAgent, ConsulError, ttl_check
+from tests.support.consul.admin import Json
+from tests.support.discovery import IN_TIME, discovering, eventually
+
+ROUTE: dict[str, Json] = {"match": {"path_prefix": "/orders"}, "backends": [{"service": "orders"}]}
+GRACE = 3.0
+
+
+def quiet(grace: float = GRACE) -> DiscoveryOptions:
+    return DiscoveryOptions("test", register=False, write_status=False, grace=grace)
+
+
+def arrange(consul: ConsulAgent) -> None:
+    consul.admin.put("gateway/routes/orders", ROUTE)
+    consul.admin.register("orders", 7001, id="o1", checks=[ttl_check("c1")])
+    consul.admin.register("orders", 7002, id="o2", checks=[ttl_check("c2")])
+    # an agent keeps over a restart what a TTL check was set to, not what it was registered with
+    consul.admin.set_check("c1", "passing")
+    consul.admin.set_check("c2", "passing")
+
+
+async def test_killed_and_restarted_with_its_data(any_consul: ConsulAgent) -> None:
+    arrange(any_consul)
+    async with discovering(any_consul, quiet()) as running:
+        sink = running.sink
+        calls = sink.calls
+        await asyncio.to_thread(any_consul.kill)
+        for name in ("routes", "service:orders"):
+            view = await running.view_until(name, lambda view: view.state == "stale" and (view.age or 0) > 1, within=8)
+            assert view.error
+        assert set(sink.held["orders"]) == {"o1", "o2"}
+        assert set(sink.table) == {"orders"}
+        assert sink.calls == calls
+        await asyncio.to_thread(any_consul.start)
+        # what is written the moment Consul is ready again arrives though all watches were backing off
+        began = time.monotonic()
+        any_consul.admin.put("gateway/routes/users", {"backends": [{"service": "users"}]})
+        await sink.until(lambda: "users" in sink.table)
+        assert time.monotonic() - began < IN_TIME
+        await running.state("service:orders", "live")
+        assert running.view("routes").age is not None
+        assert (running.view("routes").age or 0) < IN_TIME
+        any_consul.admin.deregister("o1")
+        await sink.until(lambda: set(sink.held["orders"]) == {"o2"})
+
+
+async def test_a_restart_passes_nothing_on_if_nothing_changed(data_consul: ConsulAgent) -> None:
+    arrange(data_consul)
+    async with discovering(data_consul, quiet()) as running:
+        calls = running.sink.calls
+        await asyncio.to_thread(data_consul.kill)
+        await running.state("routes", "stale", within=8)
+        await asyncio.to_thread(data_consul.start)
+        await running.state("routes", "live", within=5)
+        await running.state("service:orders", "live", within=5)
+        assert running.sink.calls == calls
+
+
+async def test_a_dev_agent_restarted_holds_for_the_grace_and_then_believes(dev_consul: ConsulAgent) -> None:
+    arrange(dev_consul)
+    # an index high enough that the new agent's is lower
+    for number in range(100):
+        dev_consul.admin.put("other/key", str(number))
+        dev_consul.admin.set_check("c1", "warning" if number % 2 else "passing")
+    async with discovering(dev_consul, quiet()) as running:
+        sink = running.sink
+        await asyncio.to_thread(dev_consul.restart)
+        began = time.monotonic()
+        await running.state("service:orders", "doubted", within=5)
+        await running.state("routes", "doubted", within=5)
+        dev_consul.admin.register("orders", 7003, id="o3", checks=[ttl_check("c3")])
+        await sink.until(lambda: "o3" in sink.held["orders"])
+        # what is new counts at once, what is missing is held
+        assert set(sink.held["orders"]) == {"o1", "o2", "o3"}
+        assert set(sink.table) == {"orders"}
+        await sink.until(lambda: not sink.table, within=GRACE + 3)
+        assert time.monotonic() - began > GRACE - 1
+
+
+async def test_after_the_grace_the_truth_about_instances(dev_consul: ConsulAgent) -> None:
+    arrange(dev_consul)
+    async with discovering(dev_consul, quiet()) as running:
+        sink = running.sink
+        await asyncio.to_thread(dev_consul.restart)
+        await asyncio.to_thread(dev_consul.admin.put, "gateway/routes/orders", ROUTE)
+        await running.state("service:orders", "doubted", within=5)
+        assert set(sink.held["orders"]) == {"o1", "o2"}
+        await sink.until(lambda: sink.held["orders"] == {}, within=GRACE + 3)
+        await running.state("service:orders", "live")
+        assert set(sink.table) == {"orders"}
+        dev_consul.admin.register("users", 7009)
+        dev_consul.admin.register("orders", 7001, id="o1")
+        await sink.until(lambda: set(sink.held["orders"]) == {"o1"})
+
+
+async def test_many_reregistrations_after_a_lost_catalog_are_live_in_time(dev_consul: ConsulAgent) -> None:
+    """A watch of an absent service wakes on each stranger's registration; that must not use up its allowance."""
+    for service in ("a", "b", "c"):
+        dev_consul.admin.put(f"gateway/routes/{service}", {"backends": [{"service": service}]})
+    async with discovering(dev_consul, quiet(grace=1)) as running:
+        for number in range(8):
+            for service in ("a", "b", "stranger"):
+                dev_consul.admin.register(service, 7000 + number)
+        dev_consul.admin.register("c", 7100)
+        await running.sink.until(lambda: "c-7100" in running.sink.held["c"])
+        await running.sink.until(lambda: len(running.sink.held["b"]) == 8)
+
+
+async def test_checks_that_an_agent_made_critical_by_its_restart_are_not_believed_at_once(
+    data_consul: ConsulAgent,
+) -> None:
+    """An agent forgets what a TTL check was registered with, and calls it critical when it is back."""
+    admin = data_consul.admin
+    admin.put("gateway/routes/orders", ROUTE)
+    admin.register("orders", 7001, id="o1", checks=[ttl_check("c1")])
+    admin.register("orders", 7002, id="o2", checks=[ttl_check("c2")])
+    async with discovering(data_consul, quiet()) as running:
+        sink = running.sink
+        await asyncio.to_thread(data_consul.restart)
+        await running.state("service:orders", "doubted", within=8)
+        assert sink.health("orders") == {"o1": "passing", "o2": "passing"}
+        # one that can be picked is enough to believe the rest
+        admin.set_check("c1", "passing")
+        await sink.until(lambda: sink.health("orders") == {"o1": "passing", "o2": "critical"})
+        await running.state("service:orders", "live")
+        # and long after the restart a whole service that turns critical is believed at once
+        await asyncio.sleep(GRACE)
+        admin.set_check("c1", "critical")
+        await sink.until(lambda: sink.health("orders") == {"o1": "critical", "o2": "critical"})
+
+
+async def test_hung_and_back(data_consul: ConsulAgent) -> None:
+    arrange(data_consul)
+    async with discovering(data_consul, quiet()) as running:
+        await asyncio.to_thread(data_consul.pause)
+        await running.state("routes", "stale", within=12)
+        await asyncio.to_thread(data_consul.unpause)
+        await running.state("routes", "live", within=8)
+        data_consul.admin.set_check("c1", "critical")
+        await running.sink.until(lambda: running.sink.health("orders")["o1"] == "critical")
+        assert set(running.sink.held["orders"]) == {"o1", "o2"}
+
+
+async def test_hung_and_then_killed_while_queries_are_parked(data_consul: ConsulAgent) -> None:
+    arrange(data_consul)
+    async with discovering(data_consul, quiet()) as running:
+        await asyncio.to_thread(data_consul.pause)
+        await running.state("routes", "stale", within=12)
+        await asyncio.to_thread(data_consul.restart)
+        data_consul.admin.set_check("c1", "critical")
+        await running.sink.until(lambda: running.sink.health("orders").get("o1") == "critical")
+
+
+@pytest.mark.timeout(120)
+async def test_the_leader_is_killed(consul_cluster: Cluster) -> None:
+    arrange(consul_cluster.client)
+    async with discovering(consul_cluster.client, quiet()) as running:
+        sink = running.sink
+        await eventually(lambda: len(sink.held.get("orders", {})) == 2)
+        leader = await asyncio.to_thread(consul_cluster.leader)
+        await asyncio.to_thread(leader.kill)
+        deadline = time.monotonic() + 30
+        written = False
+        while not written:
+            assert time.monotonic() < deadline
+            try:
+                await asyncio.to_thread(consul_cluster.client.admin.put, "gateway/routes/users", ROUTE)
+                written = True
+            except ConsulError:
+                await asyncio.sleep(0.05)
+            assert set(sink.held["orders"]) == {"o1", "o2"}
+            assert "orders" in sink.table
+        await sink.until(lambda: "users" in sink.table)
+        await asyncio.to_thread(consul_cluster.client.admin.set_check, "c1", "critical")
+        await sink.until(lambda: sink.health("orders")["o1"] == "critical")
+        assert set(sink.held["orders"]) == {"o1", "o2"}
