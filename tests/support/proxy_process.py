@@ -1,0 +1,42 @@
+"""A listener in a process of its own, so that its memory can be measured: prints its port, serves until it is ended.
+
+python -m tests.support.proxy_process INSTANCE_PORT
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+
+import uvloop
+
+from gateway.core.gateway import Gateway
+from gateway.core.model import Backend, Connect, Instance, InstanceKey, Route, ServicePolicy
+from gateway.proxy.aiohttp_upstream import AiohttpUpstream
+from gateway.proxy.conductor import Conductor
+from gateway.proxy.listener import Listener
+from gateway.proxy.options import ProxyOptions
+from gateway.proxy.records import RequestRecord
+
+
+class _Deaf:
+    def request_ended(self, record: RequestRecord) -> None:
+        pass
+
+
+async def _main(port: int) -> None:
+    core = Gateway(lambda pattern: pattern.__eq__, random.random)
+    conductor = Conductor(core, asyncio.get_running_loop().time)
+    conductor.apply_routes([Route("all", 1, (Backend("orders"),))])
+    conductor.apply_policies({"orders": ServicePolicy("orders", connect=Connect(timeout=5))})
+    conductor.apply_view("orders", [Instance(InstanceKey("dc1", "n", "a"), "orders", "127.0.0.1", port)])
+    options = ProxyOptions(gateway_id="own-process", host="127.0.0.1", port=0)
+    listener = Listener(conductor, AiohttpUpstream(options), options, _Deaf())
+    await listener.start()
+    print(listener.port, flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    uvloop.run(_main(int(sys.argv[1])))
