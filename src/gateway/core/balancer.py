@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Container, Hashable, Sequence
 from hashlib import blake2b
 from itertools import accumulate
+from math import gcd
+from struct import Struct
 from typing import Generic, Protocol, TypeVar
 
-_STATES_KEPT = 16
+_TURN = 1 << 20
+"""Leads are kept in millionths of a turn or so: integers, so that nothing drifts."""
+_REPLAYED = 4096
 _RING_POINTS = 160
 _RING_LIMIT = 65536
+_OWNER_BITS = 16
+_OWNER = (1 << _OWNER_BITS) - 1
+
+_eight = Struct(">8Q").unpack
 
 
 class Weighted(Protocol):
@@ -31,148 +38,186 @@ W = TypeVar("W", bound=Weighted)
 M = TypeVar("M", bound=Member)
 
 
-class _Turns(Generic[W]):
-    """Smooth weighted round robin over one fixed set: nginx's algorithm (`ngx_http_upstream_round_robin`).
-
-    Each pick raises every current value by its weight, takes the largest, and lowers that by the total.
-    """
-
-    __slots__ = ("currents", "members", "total", "weights")
-
-    def __init__(self, members: Sequence[W], weights: Sequence[int], currents: list[int]) -> None:
-        self.members = members
-        self.weights = weights
-        self.total = sum(weights)
-        self.currents = currents
-
-    def pick(self) -> W:
-        currents = self.currents
-        best = 0
-        highest = None
-        for index, weight in enumerate(self.weights):
-            current = currents[index] + weight
-            currents[index] = current
-            if highest is None or current > highest:
-                highest = current
-                best = index
-        currents[best] -= self.total
-        return self.members[best]
-
-
 class WeightedRoundRobin(Generic[W]):
     """Smooth weighted round robin that stays fair while eligibility changes.
 
-    There is one state for each eligible subset (with its weights), the last sixteen are kept. A new one begins with
-    the current values that its members had last, centred on zero and bounded by the subset's total weight W. Within
-    that bound the shares are exact over any window of W picks that begins at least W picks after the change; starting
-    from zero at each change instead would starve light members, since a heavy one comes first each time.
+    The algorithm is nginx's (`ngx_http_upstream_round_robin`): a pick raises every current value by its weight, takes
+    the largest, and lowers that by the total weight W. Divided by W, a current value is the *lead* of its member: how
+    many turns it is owed. When the members or weights change, the leads are carried over: whoever was owed a turn is
+    still, and who was not eligible meanwhile neither gains nor loses. (Carrying the values themselves would count a
+    turn among heavy members for more than one among light ones; starting from zero would starve the light.) Leads
+    farther than one turn from their mean are cut, and within that bound the shares are exact over any window of W
+    picks that begins at least W picks after the change.
+
+    Then the picks repeat with period W, so they are noted down and read off: a pick costs the same for three members
+    and for three hundred.
     """
 
-    __slots__ = ("_carried", "_last", "_states")
+    __slots__ = ("_currents", "_leads", "_members", "_period", "_position", "_round", "_start", "_total", "_weights")
 
     def __init__(self) -> None:
-        self._states: OrderedDict[Hashable, _Turns[W]] = OrderedDict()
-        self._carried: dict[Hashable, int] = {}
-        self._last: tuple[Sequence[W], Sequence[int], _Turns[W]] | None = None
+        self._leads: dict[Hashable, int] = {}
+        self._members: Sequence[W] = ()
+        self._weights: Sequence[int] = ()
+        self._total = 0
+        self._currents: list[int] = []
+        self._start: list[int] = []
+        """The current values when the round began."""
+        self._round: list[int] = []
+        """The indices picked in this round, or in all rounds once they repeat."""
+        self._period = 0
+        """Picks in a round; 0 where it would be too long to note down."""
+        self._position = -1
+        """Where in the round we are, once rounds repeat; -1 before."""
 
     def pick(self, members: Sequence[W], weights: Sequence[int]) -> W:
         """Picks among `members`, which must not be empty, with positive integer `weights` beside them.
 
         Passing the very same sequence objects again means that nothing changed, and is quick.
         """
-        last = self._last
-        if last is not None and last[0] is members and last[1] is weights:
-            return last[2].pick()
-        turns = self._turns(members, weights)
-        self._last = (members, weights, turns)
-        return turns.pick()
+        if members is not self._members or weights is not self._weights:
+            self._enter(members, weights)
+        position = self._position
+        if position < 0:
+            return members[self._next()]
+        self._position = position + 1 if position + 1 < self._period else 0
+        return members[self._round[position]]
 
     def retain(self, keys: frozenset[Hashable]) -> None:
         """Forgets members that are gone."""
-        self._carried = {key: value for key, value in self._carried.items() if key in keys}
-        self._states.clear()
-        if self._last is not None:
-            self._remember(self._last[2], keys)
-            self._last = None
+        self._leave()
+        self._leads = {key: lead for key, lead in self._leads.items() if key in keys}
+        self._members = self._weights = ()
 
-    def _turns(self, members: Sequence[W], weights: Sequence[int]) -> _Turns[W]:
-        if self._last is not None:
-            self._remember(self._last[2], None)
-        subset = tuple((member.key, weight) for member, weight in zip(members, weights, strict=True))
-        known = self._states.get(subset)
-        if known is not None:
-            self._states.move_to_end(subset)
-            known.members = members
-            known.weights = weights
-            return known
-        turns = _Turns(members, weights, self._carry_over(members, sum(weights)))
-        self._states[subset] = turns
-        if len(self._states) > _STATES_KEPT:
-            self._states.popitem(last=False)
-        return turns
+    def _next(self) -> int:
+        currents = self._currents
+        best, highest = 0, None
+        for index, weight in enumerate(self._weights):
+            current = currents[index] = currents[index] + weight * _TURN
+            if highest is None or current > highest:
+                best, highest = index, current
+        currents[best] -= self._total * _TURN
+        if self._period:
+            self._note(best)
+        return best
 
-    def _remember(self, turns: _Turns[W], keys: frozenset[Hashable] | None) -> None:
-        for member, current in zip(turns.members, turns.currents, strict=True):
-            if keys is None or member.key in keys:
-                self._carried[member.key] = current
+    def _note(self, index: int) -> None:
+        self._round.append(index)
+        if len(self._round) == self._period:
+            if self._currents == self._start:
+                self._position = 0
+            else:
+                self._begin_round()
 
-    def _carry_over(self, members: Sequence[W], total: int) -> list[int]:
-        currents = [self._carried.get(member.key, 0) for member in members]
-        shift, rest = divmod(sum(currents), len(currents))
-        return [
-            max(-total, min(total, current - shift - (1 if index < rest else 0)))
-            for index, current in enumerate(currents)
-        ]
+    def _begin_round(self) -> None:
+        self._start = self._currents.copy()
+        self._round = []
+        self._position = -1
+
+    def _enter(self, members: Sequence[W], weights: Sequence[int]) -> None:
+        same = len(members) == len(self._members) and all(
+            new.key == old.key for new, old in zip(members, self._members, strict=True)
+        )
+        if not same or list(weights) != list(self._weights):
+            self._leave()
+            self._total = sum(weights)
+            self._currents = [lead * self._total for lead in self._carried(members)]
+            period = self._total // gcd(*weights)
+            self._period = period if period <= _REPLAYED else 0
+            self._begin_round()
+        self._members, self._weights = members, weights
+
+    def _leave(self) -> None:
+        """Puts the current values down as leads."""
+        currents, total = self._currents, self._total
+        if self._position > 0:
+            for index, weight in enumerate(self._weights):
+                currents[index] += self._position * weight * _TURN
+            for index in self._round[: self._position]:
+                currents[index] -= total * _TURN
+        for member, current in zip(self._members, currents, strict=False):
+            self._leads[member.key] = current // total
+
+    def _carried(self, members: Sequence[W]) -> list[int]:
+        leads = [self._leads.get(member.key) for member in members]
+        known = [lead for lead in leads if lead is not None]
+        mean = sum(known) // len(known) if known else 0
+        return [mean if lead is None else max(mean - _TURN, min(mean + _TURN, lead)) for lead in leads]
 
 
-def pick_least_request(members: Sequence[M], weights: Sequence[int], draw: Callable[[], float]) -> M:
+class LeastRequest(Generic[M]):
     """Of two members drawn by weight, the one with less in flight for its weight (power of two choices)."""
-    bounds = list(accumulate(weights))
-    first = bisect_right(bounds, draw() * bounds[-1])
-    second = bisect_right(bounds, draw() * bounds[-1])
-    if members[second].in_flight * weights[first] < members[first].in_flight * weights[second]:
-        return members[second]
-    return members[first]
+
+    __slots__ = ("_bounds", "_weights")
+
+    def __init__(self) -> None:
+        self._weights: Sequence[int] = ()
+        self._bounds: Sequence[int] = ()
+
+    def pick(self, members: Sequence[M], weights: Sequence[int], draw: Callable[[], float]) -> M:
+        if len(members) == 1:
+            return members[0]
+        if weights is not self._weights:
+            self._weights, self._bounds = weights, list(accumulate(weights))
+        bounds = self._bounds
+        first = bisect_right(bounds, int(draw() * bounds[-1]))
+        weight, end = weights[first], bounds[first]
+        other = int(draw() * (bounds[-1] - weight))
+        second = bisect_right(bounds, other if other < end - weight else other + weight)
+        if members[second].in_flight * weight < members[first].in_flight * weights[second]:
+            return members[second]
+        return members[first]
 
 
 class RingHash(Generic[M]):
     """Consistent hashing: a key stays with its member while the ring's membership stays.
 
-    Points are spread by weight. Members that are on the ring but not eligible at the moment (open circuit, already
-    tried, busy) are walked past, so only their share moves.
+    Points are spread by weight. How many a member has depends on its own weight and, in steps of powers of two, on
+    the size of a usual weight, so that one that comes or goes moves only its own share. Members that are on the ring
+    but not eligible at the moment (open circuit, already tried, busy) are walked past, which moves only their share.
     """
 
-    __slots__ = ("_members", "_owners", "_points")
+    __slots__ = ("_members", "_ring")
 
     def __init__(self, members: Sequence[M], weights: Sequence[int]) -> None:
-        self._members = len(members)
-        total = sum(weights) or 1
-        budget = min(_RING_LIMIT, _RING_POINTS * len(members))
-        ring = [
-            (_hash64(f"{member.key}#{number}".encode()), member)
-            for member, weight in zip(members, weights, strict=True)
-            for number in range(max(1, round(budget * weight / total)))
+        self._members = members
+        self._ring = [
+            point << _OWNER_BITS | owner
+            for owner, count in enumerate(_point_counts(weights))
+            for point in _points(str(members[owner].key), count)
         ]
-        ring.sort(key=lambda point: point[0])
-        self._points = [point for point, _ in ring]
-        self._owners = [owner for _, owner in ring]
+        self._ring.sort()
 
-    def pick(self, key: str, eligible: frozenset[Hashable]) -> M | None:
+    def pick(self, key: str, eligible: Container[Hashable]) -> M | None:
         """The first eligible member at or after the key's point; None where no member of the ring is eligible."""
-        start = bisect_left(self._points, _hash64(key.encode("utf-8", "surrogateescape")))
-        passed: set[Hashable] = set()
-        count = len(self._owners)
-        for step in range(count):
-            owner = self._owners[(start + step) % count]
-            if owner.key in passed:
+        ring, count = self._ring, len(self._ring)
+        start = bisect_left(ring, _points(key, 1)[0] << _OWNER_BITS)
+        passed: set[int] = set()
+        for step in range(start, start + count):
+            owner = ring[step % count] & _OWNER
+            if owner in passed:
                 continue
-            if owner.key in eligible:
-                return owner
-            passed.add(owner.key)
-            if len(passed) == self._members:
+            member = self._members[owner]
+            if member.key in eligible:
+                return member
+            passed.add(owner)
+            if len(passed) == len(self._members):
                 break
         return None
 
 
-def _hash64(data: bytes) -> int:
-    return int.from_bytes(blake2b(data, digest_size=8).digest(), "big")
+def _point_counts(weights: Sequence[int]) -> Sequence[int]:
+    usual = sum(weights) // len(weights) if weights else 1
+    unit = 1 << (usual.bit_length() - 1)
+    while sum(weights) * _RING_POINTS // unit > _RING_LIMIT:
+        unit *= 2
+    return [max(1, _RING_POINTS * weight // unit) for weight in weights]
+
+
+def _points(name: str, count: int) -> Sequence[int]:
+    """Points of 64 bits, eight from each digest."""
+    data = name.encode("utf-8", "surrogateescape")
+    points: list[int] = []
+    for number in range(0, count, 8):
+        points += _eight(blake2b(data, digest_size=64, salt=number.to_bytes(16, "big")).digest())
+    return points[:count]

@@ -134,6 +134,10 @@ class Circuit:
         self._window_length = 0.0
         self._window: Window | None = None
 
+    @property
+    def is_open(self) -> bool:
+        return self.state is CircuitState.OPEN
+
     def permits(self, policy: CircuitPolicy) -> bool:
         if self.state is CircuitState.CLOSED or policy.mode is not CircuitMode.ENFORCE:
             return True

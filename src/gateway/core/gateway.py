@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from gateway.core.admission import Gate, Lane
-from gateway.core.breaker import CircuitState, Permit
+from gateway.core.breaker import Permit
 from gateway.core.facts import RequestFacts
 from gateway.core.model import FailureKind, Instance, Outcome, Reason, Route, ServicePolicy
 from gateway.core.pool import Member, Pool, Selector, Service
@@ -370,14 +370,8 @@ class Gateway:
         rejection = self._refuse(ticket, ticket.pool.block or Reason.NO_HEALTHY_INSTANCE)
         when_empty = ticket.route.when_empty
         rejection.status, rejection.retry_after = when_empty.status, when_empty.retry_after
-        if rejection.reason is Reason.CIRCUIT_OPEN:
-            reopening = [
-                member.circuit.open_until
-                for member in ticket.pool.service.members.values()
-                if member.circuit.state is CircuitState.OPEN
-            ]
-            if reopening:
-                rejection.retry_after = max(0.0, min(reopening) - now)
+        if ticket.pool.reopens_at is not None:
+            rejection.retry_after = max(0.0, ticket.pool.reopens_at - now)
         return rejection
 
     def _expire(self, ticket: Ticket, until: float, now: float) -> None:

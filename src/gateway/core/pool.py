@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Container, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.balancer import RingHash, WeightedRoundRobin, pick_least_request
+from gateway.core.balancer import LeastRequest, RingHash, WeightedRoundRobin
 from gateway.core.breaker import Circuit, CircuitState
 from gateway.core.facts import RequestFacts
 from gateway.core.model import (
@@ -97,40 +97,66 @@ class Service:
         return 1 + int((_WARM_STEPS - 1) * elapsed / length)
 
 
+class Candidates(NamedTuple):
+    """Members with their weights beside them."""
+
+    members: Sequence[Member]
+    weights: Sequence[int]
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[Member, int]]) -> Candidates:
+        kept = tuple(pairs)
+        return cls([member for member, _ in kept], [weight for _, weight in kept])
+
+    def only(self, wanted: Callable[[Member], bool]) -> Candidates:
+        return self.of(pair for pair in zip(self.members, self.weights, strict=True) if wanted(pair[0]))
+
+    def keys(self) -> frozenset[InstanceKey]:
+        return frozenset(member.key for member in self.members)
+
+
+_NOBODY = Candidates((), ())
+
+
 class Pool:
     """What a backend may pick from at this moment, kept until the service's version moves."""
 
     __slots__ = (
+        "_eligible",
+        "_eligible_keys",
         "_fresh",
+        "_least_request",
+        "_permitted",
         "_reserve",
+        "_retry_turns",
         "_ring",
         "_ring_of",
         "_turns",
         "block",
-        "eligible",
-        "permitted",
+        "reopens_at",
         "selector",
         "service",
-        "warming",
-        "weights",
     )
 
     def __init__(self, service: Service, selector: Selector) -> None:
         self.service = service
         self.selector = selector
-        self._fresh = -1
-        self._reserve: Sequence[tuple[Member, int]] = ()
-        self._turns: WeightedRoundRobin[Member] = WeightedRoundRobin()
-        self._ring: RingHash[Member] | None = None
-        self._ring_of: tuple[object, ...] = ()
-        self.eligible: Sequence[Member] = ()
-        """Members that may be picked now."""
-        self.weights: Sequence[int] = ()
-        self.permitted: frozenset[InstanceKey] = frozenset()
-        """Members whose health and circuit permit a pick, be they busy or not."""
         self.block: Reason | None = Reason.NO_HEALTHY_INSTANCE
         """Why no member is permitted; None while at least one is."""
-        self.warming = False
+        self.reopens_at: float | None = None
+        """With all circuits open: when the first of them lets a probe through."""
+        self._fresh = -1
+        self._permitted: frozenset[InstanceKey] = frozenset()
+        """Members whose health and circuit permit a pick, be they busy or not."""
+        self._eligible = self._reserve = _NOBODY
+        """Permitted and not busy: on the preferred node, if there are any; on all nodes."""
+        self._eligible_keys: frozenset[InstanceKey] = frozenset()
+        self._turns: WeightedRoundRobin[Member] = WeightedRoundRobin()
+        self._retry_turns: WeightedRoundRobin[Member] = WeightedRoundRobin()
+        """Apart, so that what a retry must leave out does not disturb the turns of first attempts."""
+        self._least_request: LeastRequest[Member] = LeastRequest()
+        self._ring: RingHash[Member] | None = None
+        self._ring_of = _NOBODY
 
     def refresh(self, prefer_node: str | None, now: float) -> None:
         """Recomputes what may be picked, if anything changed."""
@@ -138,67 +164,88 @@ class Pool:
         if self._fresh == service.version:
             return
         self._fresh = service.version
-        selected = [member for member in service.members.values() if self.selector.selects(member.instance)]
-        weighted = [(member, member.instance.weight) for member in selected if member.instance.weight > 0]
-        panic = self.selector.panic
-        if not weighted and panic is not None:
-            weighted = [
-                (member, max(1, member.instance.weight_passing))
-                for member in selected
-                if member.instance.health <= panic
-            ]
-        policy = service.policy
-        permitted = [pair for pair in weighted if pair[0].circuit.permits(policy.circuit)]
-        cap = policy.in_flight_per_instance
-        eligible = [pair for pair in permitted if not cap or pair[0].in_flight < cap]
-        self._reserve = eligible
+        policy, cap = service.policy, service.policy.in_flight_per_instance
+        healthy = self._healthy()
+        permitted = healthy.only(lambda member: member.circuit.permits(policy.circuit))
+        eligible = permitted.only(lambda member: member.in_flight < cap) if cap else permitted
+        eligible = self._reserve = self._warmed(eligible, now)
         if prefer_node is not None:
-            eligible = [pair for pair in eligible if pair[0].key.node == prefer_node] or eligible
-        self.block = None if permitted else (Reason.CIRCUIT_OPEN if weighted else Reason.NO_HEALTHY_INSTANCE)
-        self.permitted = frozenset(member.key for member, _ in permitted)
-        self.eligible = [member for member, _ in eligible]
-        self.weights = self._warmed(eligible, now)
+            local = eligible.only(lambda member: member.key.node == prefer_node)
+            eligible = local if local.members else eligible
+        self._eligible = eligible
+        self._permitted = permitted.keys()
+        self.block, self.reopens_at = None, None
+        if not permitted.members:
+            self.block = Reason.CIRCUIT_OPEN if healthy.members else Reason.NO_HEALTHY_INSTANCE
+            self.reopens_at = min(
+                (each.circuit.open_until for each in healthy.members if each.circuit.is_open), default=None
+            )
         if policy.balance.policy is BalancePolicy.RING_HASH:
-            self._build_ring(weighted)
+            self._eligible_keys = eligible.keys()
+            self._build_ring(healthy)
+
+    def offers(self, tried: Collection[InstanceKey]) -> bool:
+        """Whether some member, be it busy or not, is permitted and not among those tried."""
+        return not self._permitted.issubset(tried)
 
     def pick(self, tried: Collection[InstanceKey], facts: RequestFacts, draw: Callable[[], float]) -> Member | None:
         """One eligible member, another than those tried if there is one; None where the ticket has to wait."""
-        members, weights = self.eligible, self.weights
-        if tried:
-            others = [pair for pair in zip(members, weights, strict=True) if pair[0].key not in tried]
-            others = others or [pair for pair in self._reserve if pair[0].key not in tried]
-            if others:
-                members, weights = [pair[0] for pair in others], [pair[1] for pair in others]
-            elif not self.permitted.issubset(tried):
-                return None
-        if not members:
-            return None
-        balance = self.service.policy.balance
-        if balance.policy is BalancePolicy.LEAST_REQUEST:
-            return pick_least_request(members, weights, draw)
-        if balance.policy is BalancePolicy.RING_HASH and self._ring is not None and balance.on is not None:
-            value = hash_value(balance.on, facts)
-            if value is not None:
-                picked = self._ring.pick(value, frozenset(member.key for member in members))
-                if picked is not None:
-                    return picked
-        return self._turns.pick(members, weights)
+        if not tried:
+            eligible = self._eligible
+            return self._among(eligible, self._eligible_keys, self._turns, facts, draw) if eligible.members else None
+        others = self._eligible.only(lambda member: member.key not in tried)
+        if not others.members:
+            others = self._reserve.only(lambda member: member.key not in tried)
+        if not others.members and not self.offers(tried):
+            others = self._eligible
+        return self._among(others, others.keys(), self._retry_turns, facts, draw) if others.members else None
 
     def retain(self, keys: frozenset[Hashable]) -> None:
         self._turns.retain(keys)
+        self._retry_turns.retain(keys)
 
-    def _warmed(self, eligible: Sequence[tuple[Member, int]], now: float) -> Sequence[int]:
-        steps = [self.service.warm_step(member, now) for member, _ in eligible]
-        self.warming = any(step < _WARM_STEPS for step in steps)
-        if not self.warming:
-            return [weight for _, weight in eligible]
-        return [weight * step for (_, weight), step in zip(eligible, steps, strict=True)]
+    def _healthy(self) -> Candidates:
+        """Members whose health lets them be picked, or in a panic, those that are not too sick."""
+        selected = [member for member in self.service.members.values() if self.selector.selects(member.instance)]
+        healthy = [(member, member.instance.weight) for member in selected if member.instance.weight > 0]
+        panic = self.selector.panic
+        if not healthy and panic is not None:
+            healthy = [
+                (member, member.instance.weight_passing)
+                for member in selected
+                if member.instance.health <= panic and member.instance.weight_passing > 0
+            ]
+        return Candidates.of(healthy)
 
-    def _build_ring(self, weighted: Sequence[tuple[Member, int]]) -> None:
-        of = tuple((member, weight) for member, weight in weighted)
-        if self._ring is None or of != self._ring_of:
-            self._ring = RingHash([member for member, _ in of], [weight for _, weight in of])
-            self._ring_of = of
+    def _among(
+        self,
+        candidates: Candidates,
+        keys: Container[InstanceKey],
+        turns: WeightedRoundRobin[Member],
+        facts: RequestFacts,
+        draw: Callable[[], float],
+    ) -> Member:
+        balance = self.service.policy.balance
+        if balance.policy is BalancePolicy.LEAST_REQUEST:
+            return self._least_request.pick(*candidates, draw)
+        if balance.policy is BalancePolicy.RING_HASH and self._ring is not None and balance.on is not None:
+            value = hash_value(balance.on, facts)
+            picked = None if value is None else self._ring.pick(value, keys)
+            if picked is not None:
+                return picked
+        return turns.pick(*candidates)
+
+    def _warmed(self, candidates: Candidates, now: float) -> Candidates:
+        if not self.service.policy.slow_start:
+            return candidates
+        steps = [self.service.warm_step(member, now) for member in candidates.members]
+        weights = [weight * step for weight, step in zip(candidates.weights, steps, strict=True)]
+        return Candidates(candidates.members, weights)
+
+    def _build_ring(self, healthy: Candidates) -> None:
+        if self._ring is None or healthy != self._ring_of:
+            self._ring = RingHash(*healthy)
+            self._ring_of = healthy
 
 
 def hash_value(on: HashOn, facts: RequestFacts) -> str | None:

@@ -1,0 +1,284 @@
+"""The balancing policies by themselves: exact shares, bounded lag, stable hashing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import pairwise
+from math import nextafter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.core.balancer import LeastRequest, RingHash, WeightedRoundRobin
+from tests.unit.core_support import draws
+
+
+class Thing:
+    """Something to be picked."""
+
+    def __init__(self, name: str, in_flight: int = 0) -> None:
+        self.key = name
+        self.in_flight = in_flight
+
+
+THINGS = [Thing(name) for name in "abcdef"]
+
+subsets = st.lists(st.integers(0, 5), min_size=1, max_size=6, unique=True).map(sorted)
+weightings = st.lists(st.integers(1, 9), min_size=6, max_size=6)
+histories = st.lists(st.tuples(subsets, st.integers(1, 12)), max_size=30)
+
+
+def pick(turns: WeightedRoundRobin[Thing], subset: Sequence[int], weights: Sequence[int]) -> int:
+    """As a pool does whose content was recomputed: equal sequences, but not the same objects."""
+    return THINGS.index(turns.pick([THINGS[each] for each in subset], [weights[each] for each in subset]))
+
+
+def picks(turns: WeightedRoundRobin[Thing], subset: Sequence[int], weights: Sequence[int], count: int) -> list[int]:
+    members, shares = [THINGS[each] for each in subset], [weights[each] for each in subset]
+    return [THINGS.index(turns.pick(members, shares)) for _ in range(count)]
+
+
+def test_ten_to_one_is_exact_and_spread() -> None:
+    seen = picks(WeightedRoundRobin(), [0, 1], [10, 1], 1100)
+    assert Counter(seen) == {0: 1000, 1: 100}
+    light = [step for step, index in enumerate(seen) if index == 1]
+    assert {after - before for before, after in pairwise(light)} == {11}
+
+
+def test_picks_are_those_of_nginx() -> None:
+    assert picks(WeightedRoundRobin(), [0, 1, 2], [5, 1, 1], 7) == [0, 0, 1, 0, 2, 0, 0]
+
+
+@given(weights=weightings, history=histories, last=subsets)
+@settings(max_examples=400, deadline=None)
+def test_shares_are_exact_from_one_round_after_the_last_change(
+    weights: list[int], history: list[tuple[list[int], int]], last: list[int]
+) -> None:
+    turns: WeightedRoundRobin[Thing] = WeightedRoundRobin()
+    for subset, count in history:
+        picks(turns, subset, weights, count)
+    total = sum(weights[each] for each in last)
+    seen = picks(turns, last, weights, 4 * total)
+    for begin in range(total, 3 * total + 1):
+        assert Counter(seen[begin : begin + total]) == {each: weights[each] for each in last}
+
+
+@given(weights=weightings, history=st.lists(subsets, min_size=1, max_size=400))
+@settings(max_examples=300, deadline=None)
+def test_nobody_is_ever_owed_more_than_a_few_turns(weights: list[int], history: list[list[int]]) -> None:
+    """Owed: the sum, over the picks that a member was eligible for, of its share, less the picks it got."""
+    turns: WeightedRoundRobin[Thing] = WeightedRoundRobin()
+    owed = [Fraction(0)] * 6
+    waited = [Fraction(0)] * 6
+    for subset in history:
+        total = sum(weights[each] for each in subset)
+        picked = pick(turns, subset, weights)
+        assert picked in subset
+        for each in subset:
+            owed[each] += Fraction(weights[each], total)
+            waited[each] += Fraction(weights[each], total)
+        owed[picked] -= 1
+        waited[picked] = Fraction(0)
+        assert max(map(abs, owed)) < 3
+        assert max(waited) < 4
+
+
+def test_a_light_member_does_not_starve_though_its_heavy_company_changes_each_time() -> None:
+    """What one value per eligible subset would let happen: each subset begins with its heavy member."""
+    turns: WeightedRoundRobin[Thing] = WeightedRoundRobin()
+    light = THINGS[0]
+    seen = Counter[str]()
+    for step in range(2000):
+        company = Thing(f"heavy{step % 40}")
+        seen[turns.pick([light, company], [1, 9]).key] += 1
+    assert 190 <= seen["a"] <= 210
+
+
+def test_turns_among_few_and_among_many_count_alike() -> None:
+    """Else a member that is owed a turn among heavy ones would be paid by many among light ones."""
+    turns: WeightedRoundRobin[Thing] = WeightedRoundRobin()
+    weights = [1, 1, 1, 9, 9, 9]
+    seen = Counter[tuple[int, int]]()
+    for step in range(3000):
+        subset = [0, 1] if step % 2 else [0, 3, 4, 5]
+        seen[len(subset), pick(turns, subset, weights)] += 1
+    first = seen[2, 0] + seen[4, 0]
+    assert abs(first - 1500 * (1 / 2 + 1 / 28)) < 3
+
+
+def test_a_newcomer_is_owed_nothing() -> None:
+    turns: WeightedRoundRobin[Thing] = WeightedRoundRobin()
+    for step in range(50):
+        pick(turns, [0, 1, 2] if step % 3 else [0, 1], [3, 2, 1])
+    turns.retain(frozenset("ab"))
+    seen = picks(turns, [0, 1, 5], [1, 1, 1, 1, 1, 1], 6)
+    assert Counter(seen) == {0: 2, 1: 2, 5: 2}
+
+
+def test_who_came_back_is_not_paid_for_the_time_away() -> None:
+    turns: WeightedRoundRobin[Thing] = WeightedRoundRobin()
+    picks(turns, [0, 1, 2], [1, 1, 1], 100)
+    picks(turns, [0, 1], [1, 1, 1], 1000)
+    assert Counter(picks(turns, [0, 1, 2], [1, 1, 1], 6)) == {0: 2, 1: 2, 2: 2}
+
+
+@given(weights=weightings, history=histories)
+@settings(deadline=None)
+def test_reading_the_round_off_equals_computing_it(weights: list[int], history: list[tuple[list[int], int]]) -> None:
+    noted: WeightedRoundRobin[Thing] = WeightedRoundRobin()
+    computed: WeightedRoundRobin[Thing] = WeightedRoundRobin()
+    for subset, count in history:
+        members, shares = [THINGS[each] for each in subset], [weights[each] for each in subset]
+        for _ in range(10 * count):
+            first = noted.pick(members, shares)
+            second = computed.pick(members, shares)
+            computed._period = 0
+            assert first is second
+
+
+@given(weights=weightings, before=subsets, after=subsets, steps=st.integers(0, 120))
+@settings(deadline=None)
+def test_a_change_in_the_middle_of_a_round_read_off_carries_over_the_same(
+    weights: list[int], before: list[int], after: list[int], steps: int
+) -> None:
+    noted: WeightedRoundRobin[Thing] = WeightedRoundRobin()
+    computed: WeightedRoundRobin[Thing] = WeightedRoundRobin()
+    for _ in range(steps):
+        pick(noted, before, weights)
+        pick(computed, before, weights)
+        computed._period = 0
+    for _ in range(30):
+        assert pick(noted, after, weights) == pick(computed, after, weights)
+
+
+def test_weights_too_uneven_for_a_round_are_computed() -> None:
+    seen = picks(WeightedRoundRobin(), [0, 1], [65535, 1], 65536 * 2)
+    assert Counter(seen) == {0: 131070, 1: 2}
+
+
+# --- least request ---
+
+
+def test_of_two_the_less_loaded_is_picked_whatever_is_drawn() -> None:
+    busy, idle = Thing("busy", 5), Thing("idle", 1)
+    for draw in (0.0, 0.3, 0.6, nextafter(1.0, 0.0)):
+        for members in ([busy, idle], [idle, busy]):
+            assert LeastRequest[Thing]().pick(members, [1, 1], draws(draw)) is idle
+
+
+def test_load_is_compared_by_weight() -> None:
+    large, small = Thing("large", 6), Thing("small", 2)
+    assert LeastRequest[Thing]().pick([small, large], [1, 4], draws(0.1, 0.9)) is large
+
+
+@given(
+    weights=st.lists(st.integers(1, 65535), min_size=1, max_size=6),
+    first=st.floats(0, 1, exclude_max=True),
+    second=st.floats(0, 1, exclude_max=True),
+)
+def test_any_draw_picks_one_of_two_different_members(weights: list[int], first: float, second: float) -> None:
+    members = [Thing(name, in_flight) for in_flight, name in enumerate("abcdef")][: len(weights)]
+    picked = LeastRequest[Thing]().pick(members, weights, draws(first, second))
+    assert picked in members
+    if len(members) > 1 and len(set(weights)) == 1:
+        assert picked is not members[-1]
+
+
+@pytest.mark.parametrize("weights", [[3], [1, 2], [1, 1, 1]])
+def test_the_largest_draw_picks_somebody(weights: list[int]) -> None:
+    largest = nextafter(1.0, 0.0)
+    members = [Thing(name) for name in "abc"][: len(weights)]
+    assert LeastRequest[Thing]().pick(members, weights, draws(largest)) in members
+
+
+def test_new_weights_are_heeded() -> None:
+    policy = LeastRequest[Thing]()
+    members = THINGS[:3]
+    policy.pick(members, [1, 1, 1], draws(0.5))
+    assert policy.pick(members[:2], [1, 1], draws(0.9)) in members[:2]
+
+
+def test_least_request_evens_out_slow_members() -> None:
+    policy = LeastRequest[Thing]()
+    members = [Thing("slow"), Thing("b"), Thing("c")]
+    state = 0.0
+
+    def draw() -> float:
+        nonlocal state
+        state = (state + 0.6180339887) % 1
+        return state
+
+    seen = Counter[str]()
+    for _ in range(3000):
+        member = policy.pick(members, [1, 1, 1], draw)
+        seen[member.key] += 1
+        member.in_flight += 1
+        for other in members[1:]:
+            other.in_flight = 0
+    assert seen["slow"] < 10
+
+
+# --- ring hash ---
+
+KEYS = [f"client-{number}" for number in range(4000)]
+
+
+def owners(members: Sequence[Thing], weights: Sequence[int], eligible: Sequence[Thing] | None = None) -> dict[str, str]:
+    ring = RingHash(members, weights)
+    keys = frozenset(member.key for member in (members if eligible is None else eligible))
+    found = {}
+    for key in KEYS:
+        owner = ring.pick(key, keys)
+        assert owner is not None
+        found[key] = owner.key
+    return found
+
+
+@pytest.mark.parametrize("weights", [[1, 1, 1, 1, 1], [3, 3, 3, 3, 3], [5, 4, 5, 4, 5]])
+def test_removing_a_member_moves_only_its_share(weights: list[int]) -> None:
+    members = THINGS[:5]
+    before = owners(members, weights)
+    after = owners(members[1:], weights[1:])
+    moved = {key for key in KEYS if before[key] != after[key]}
+    assert moved == {key for key in KEYS if before[key] == "a"}
+
+
+def test_a_member_that_is_not_eligible_moves_only_its_share() -> None:
+    members = THINGS[:5]
+    before = owners(members, [1] * 5)
+    without = owners(members, [1] * 5, members[1:])
+    assert all(before[key] in (without[key], "a") for key in KEYS)
+    assert "a" not in without.values()
+
+
+def test_the_share_of_one_that_left_is_spread() -> None:
+    members = THINGS[:5]
+    before = owners(members, [1] * 5)
+    without = owners(members, [1] * 5, members[1:])
+    heirs = Counter(without[key] for key in KEYS if before[key] == "a")
+    assert len(heirs) == 4
+
+
+def test_shares_follow_the_weights() -> None:
+    seen = Counter(owners(THINGS[:3], [1, 2, 1]).values())
+    assert 0.40 < seen["b"] / len(KEYS) < 0.60
+    assert min(seen["a"], seen["c"]) / len(KEYS) > 0.15
+
+
+def test_hundreds_of_members_with_large_weights_stay_within_bounds() -> None:
+    members = [Thing(f"m{number}") for number in range(300)]
+    ring = RingHash(members, [1 + number * 200 for number in range(300)])
+    assert len(ring._ring) <= 65536 + 300
+    assert len({ring._ring[index] & 0xFFFF for index in range(len(ring._ring))}) == 300
+
+
+def test_nobody_on_the_ring_or_nobody_eligible() -> None:
+    assert RingHash[Thing]([], []).pick("x", {"a"}) is None
+    assert RingHash(THINGS[:3], [1, 1, 1]).pick("x", frozenset()) is None
+
+
+def test_where_a_key_belongs_does_not_depend_on_the_order_of_members() -> None:
+    assert owners(THINGS[:4], [1, 2, 3, 4]) == owners(THINGS[3::-1], [4, 3, 2, 1])
