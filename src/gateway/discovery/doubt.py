@@ -8,10 +8,13 @@ to doubt; a healthy watch whose index advances is believed at once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from enum import Flag, auto
 from typing import Generic, TypeVar
 
+from gateway.core.model import Health, Instance, InstanceKey
 from gateway.discovery.transport import Reply
 
 Key = TypeVar("Key")
@@ -32,28 +35,6 @@ class Sign(Flag):
     """X-Consul-KnownLeader: false."""
     OLD = auto()
     """A high X-Consul-LastContact."""
-
-
-class Relapse:
-    """How long after a sign of trouble it is not believed that all instances of a service turned critical at once.
-
-    An agent that was restarted calls each of its checks critical until it has run again (Consul's agent, `loadChecks`),
-    and tells the servers so some time after it answers again: the view is right first, and then all are critical.
-    """
-
-    def __init__(self, grace: float) -> None:
-        self._grace = grace
-        self._until = float("-inf")
-
-    def watch(self, signs: Sign, now: float) -> None:
-        if signs:
-            self._until = now + self._grace
-
-    def doubted(self, now: float) -> bool:
-        return now < self._until
-
-    def remaining(self, now: float) -> float:
-        return max(0.0, self._until - now)
 
 
 def signs_of(reply: Reply[bytes]) -> Sign:
@@ -98,3 +79,37 @@ class Doubt(Generic[Key]):
     def remaining(self, now: float) -> float | None:
         """Seconds until what is held goes, None if nothing is doubted."""
         return None if self._until is None else max(0.0, self._until - now)
+
+
+class Relapse:
+    """For how long after a sign of trouble it is not believed that no instance of a service can be picked any more.
+
+    An agent that was restarted calls each of its checks critical until it has run again (Consul's agent, `loadChecks`),
+    and tells the servers so some time after it answers again: the view is right first, and then one after another is
+    critical. While one is left the others are believed; when none is, those of before the trouble count again.
+    """
+
+    def __init__(self, grace: float) -> None:
+        self._grace = grace
+        self._until = float("-inf")
+        self._before: dict[InstanceKey, Health] = {}
+
+    def remaining(self, now: float) -> float:
+        return max(0.0, self._until - now)
+
+    def healed(
+        self, before: Mapping[InstanceKey, Instance], found: Mapping[InstanceKey, Instance], signs: Sign, now: float
+    ) -> dict[InstanceKey, Instance]:
+        """Of what was `found`, the instances whose critical health is not believed, with the one that they had."""
+        if now >= self._until:
+            self._before = {}
+        if signs:
+            self._until = now + self._grace
+            self._before |= {key: instance.health for key, instance in before.items() if instance.weight}
+        if not self._before or any(instance.weight for instance in found.values()):
+            return {}
+        return {
+            key: replace(instance, health=self._before[key])
+            for key, instance in found.items()
+            if instance.health is Health.CRITICAL and key in self._before
+        }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from gateway.core.model import Health, Instance, InstanceKey
+from gateway.core.model import Instance, InstanceKey
 from gateway.discovery.addresses import AddressPolicy
 from gateway.discovery.doubt import Doubt, Relapse, Sign
 from gateway.discovery.health import HealthReader, LeftOut, differences
@@ -78,15 +78,11 @@ class ServiceView:
             return Taken("denied", changed, recheck=DENIED_RECHECK, error=error, left_out=left_out)
         now = self._clock()
         held = self._doubt.held(before.keys(), found.keys(), signs, now)
-        self._relapse.watch(signs, now)
-        sick = _sick_together(before, found) if self._relapse.doubted(now) else frozenset()
-        if held or sick:
-            doubted = {key: before[key] for key in before if key in held}
-            as_before = {key: replace(found[key], health=before[key].health) for key in sick}
-            changed = self._replace(doubted | found | as_before)
-            error = (
-                f"{len(held | sick)} of {len(before)} instances are missing or critical, in an answer that may be wrong"
-            )
+        healed = self._relapse.healed(before, found, signs, now)
+        if held or healed:
+            changed = self._replace({key: before[key] for key in before if key in held} | found | healed)
+            doubtful = len(held) + len(healed)
+            error = f"{doubtful} of {len(before)} instances are missing or critical in an answer that may be wrong"
             recheck = self._doubt.remaining(now) if held else self._relapse.remaining(now)
             return Taken("doubted", changed, recheck=recheck, error=error, left_out=left_out)
         again = self._sight.look_again(missing=bool(missing))
@@ -114,16 +110,3 @@ class ServiceView:
             told = {"service": self.service, "entry": item.what, "reason": item.reason}
             _log.warning("service %s: left out %s: %s", self.service, item.what, item.reason, extra=told)
         self._left_out = now
-
-
-def _sick_together(
-    before: Mapping[InstanceKey, Instance], found: Mapping[InstanceKey, Instance]
-) -> frozenset[InstanceKey]:
-    """Instances that could be picked and all turned critical at once, so that none is left to pick."""
-    if any(instance.weight for instance in found.values()):
-        return frozenset()
-    return frozenset(
-        key
-        for key, instance in found.items()
-        if instance.health is Health.CRITICAL and key in before and before[key].weight
-    )
