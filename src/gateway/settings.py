@@ -27,6 +27,8 @@ from pydantic_settings import (
 
 ENVIRONMENT_PREFIX = "GATEWAY_"
 DEFAULT_FILE = Path("gateway.toml")
+NO_FLAG = frozenset({"consul_token"})
+"""Secrets: process lists show flags."""
 
 Network = IPv4Network | IPv6Network
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 from gateway.core.model import PathKind, Route, ServicePolicy
 from gateway.discovery.documents.defaults import BUILT_IN, Defaults
@@ -24,9 +27,25 @@ if TYPE_CHECKING:
 Kind = Literal["routes", "services"]
 
 
+class _Rejected(msgspec.Struct):
+    key: str
+    line: int
+    column: int
+    field: str
+    reason: str
+    modify_index: int
+
+
+class _Status(msgspec.Struct):
+    """What a gateway writes about itself below `status/`, as far as it is read here."""
+
+    gateway: str
+    rejections: list[_Rejected]
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One key. `verdict` is `accepted`, or the first problem."""
+    """One key. `verdict` is what our own parser finds, and what running gateways say of this version."""
 
     name: str
     version: int
@@ -50,9 +69,11 @@ async def defaults(client: ConsulClient, settings: Settings) -> Defaults:
 async def gather(client: ConsulClient, settings: Settings, kind: Kind) -> list[Listed]:
     """All keys of a kind, in the order of their names."""
     base = await defaults(client, settings)
+    statuses = [_status(entry) for entry in await client.kv_entries(f"{settings.prefix}/status/")]
+    told = [status for status in statuses if status is not None]
     prefix = f"{settings.prefix}/{kind}/"
     entries = [entry for entry in await client.kv_entries(prefix) if not entry.key.endswith("/")]
-    return [_listed(kind, entry.key.removeprefix(prefix), entry, base, settings) for entry in entries]
+    return [_listed(kind, entry.key.removeprefix(prefix), entry, base, settings, told) for entry in entries]
 
 
 def problems(
@@ -71,26 +92,44 @@ def problems(
     return check_defaults(raw, 0, key=key or "defaults")
 
 
-def _listed(kind: Kind, name: str, entry: KvEntry, base: Defaults, settings: Settings) -> Listed:
+def _status(entry: KvEntry) -> _Status | None:
+    try:
+        return msgspec.json.decode(entry.value or b"", type=_Status)
+    except msgspec.DecodeError:
+        return None
+
+
+def _listed(
+    kind: Kind, name: str, entry: KvEntry, base: Defaults, settings: Settings, told: Sequence[_Status]
+) -> Listed:
     raw, version = entry.value or b"", entry.modify_index
     found: Route | ServicePolicy | Rejection
     if kind == "routes":
-        found = parse_route(name, raw, version, base, own_service=settings.service)
+        found = parse_route(name, raw, version, base, own_service=settings.service, key=entry.key)
     else:
-        found = parse_policy(name, raw, version, base)
+        found = parse_policy(name, raw, version, base, key=entry.key)
+    against = [
+        f"rejected by {status.gateway}: {rejected.line}:{rejected.column}: {rejected.field}: {rejected.reason}"
+        for status in told
+        for rejected in status.rejections
+        if rejected.key == entry.key and rejected.modify_index == version
+    ]
     if isinstance(found, Rejection):
-        return Listed(name, version, False, "", f"rejected: {found}")
+        ours = f"rejected: {found.line}:{found.column}: {found.field}: {found.reason}"
+        return Listed(name, version, False, "", "; ".join(against) or ours)
     summary = _route(found) if isinstance(found, Route) else _policy(found)
-    return Listed(name, version, True, summary, "accepted")
+    return Listed(name, version, not against, summary, "; ".join(against) or "accepted")
 
 
 def _route(route: Route) -> str:
-    """`GET,HEAD shop.example.com/orders → orders*9, orders[canary]`."""
+    """`shop.example.com GET,HEAD /orders/… +x-tenant → orders*9, orders[canary]*1`."""
     marks = {PathKind.EXACT: "", PathKind.PREFIX: "/…", PathKind.REGEX: " (regex)"}
     paths = []
     for match in route.matches[:3]:
         path = match.path.value.rstrip("/") if match.path.kind is PathKind.PREFIX else match.path.value
-        paths.append(f"{','.join(sorted(match.methods))} {path}{marks[match.path.kind]}".strip())
+        methods = ",".join(sorted(match.methods))
+        conditions = "".join(f" +{value.name}" for value in (*match.headers, *match.query))
+        paths.append(f"{methods} {path}{marks[match.path.kind]}{conditions}".strip())
     more = [f"{len(route.matches) - 3} more"] if len(route.matches) > 3 else []
     hosts = f"{','.join(route.hostnames[:3])}{',…' if len(route.hostnames) > 3 else ''} " if route.hostnames else ""
     backends = []

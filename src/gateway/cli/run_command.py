@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import inspect
 import os
-import re
 import sys
 from collections.abc import Callable
 from functools import cached_property
@@ -24,8 +23,6 @@ HELP = (
     "Run a gateway until SIGTERM or Ctrl-C, which drain it. Settings come from gateway.toml, GATEWAY_* and these "
     "flags, in rising order."
 )
-NO_FLAG = frozenset({"consul_token"})
-"""Secrets: process lists show flags."""
 
 
 class RunCommand(TyperCommand):
@@ -55,33 +52,32 @@ def run(config: Path | None = None, **flags: object) -> None:
     for warning in settings_module.misspelt_environment(os.environ):
         print(f"gateway: warning: {warning}", file=sys.stderr)
     from gateway import app
+    from gateway.proxy.sockets import ListenError
 
     with explained():
         try:
             app.run(settings)
+        except ListenError as error:
+            raise Failed(str(error)) from error
         except OSError as error:
-            raise _cannot_listen(error, settings) from error
+            raise _explained_here(error, settings) from error
 
 
-def _cannot_listen(error: OSError, settings: Settings) -> Exception:
-    if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
-        return error
-    found = re.search(r"', (\d+)", str(error))
-    admin = found is not None and int(found[1]) == settings.admin_listen.port
-    flag, address = ("--admin-listen", settings.admin_listen) if admin else ("--listen", settings.listen)
-    why = {errno.EADDRINUSE: "the port is taken", errno.EACCES: "not permitted"}.get(
-        error.errno, "this machine has no such address"
-    )
-    return Failed(f"cannot listen at {address}: {why}; {flag} (or {_variable(flag)}) changes it")
-
-
-def _variable(flag: str) -> str:
-    return "GATEWAY_" + flag.strip("-").replace("-", "_").upper()
+def _explained_here(error: OSError, settings: Settings) -> Exception:
+    """The proxy's port is had before all else, so that only the admin surface's and files are left to fail."""
+    if error.filename == settings.access_log:
+        return Failed(f"the access log {error.filename} cannot be opened: {error.strerror}; --access-log moves it")
+    why = {
+        errno.EADDRINUSE: "is taken",
+        errno.EACCES: "may not be bound by this user",
+        errno.EADDRNOTAVAIL: "is no address of this machine",
+    }.get(error.errno or 0)
+    return Failed(f"{settings.admin_listen} {why}; choose another with --admin-listen") if why else error
 
 
 def _with_flags(function: Callable[..., None]) -> Callable[..., None]:
     """`function` with a signature that has one keyword for each setting, for Typer to read."""
-    from gateway.settings import DEFAULT_FILE, Settings, flag_name, shown_default
+    from gateway.settings import DEFAULT_FILE, NO_FLAG, Settings, flag_name, shown_default
 
     def taking_flags(**given: object) -> None:
         function(**given)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import signal
 
 from aiohttp import web
@@ -69,7 +70,8 @@ class SampleService:
         return self._json(told, 503 if self._failing or "fail" in request.query else 200)
 
     def _json(self, told: dict[str, object], status: int = 200) -> web.Response:
-        return web.json_response({"service": self._service, "instance": self._instance, **told}, status=status)
+        text = json.dumps({"service": self._service, "instance": self._instance, **told}) + "\n"
+        return web.Response(text=text, status=status, content_type="application/json")
 
 
 async def serve(service: SampleService, host: str, port: int) -> None:

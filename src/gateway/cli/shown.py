@@ -17,10 +17,12 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(*columns, title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    terminal = sys.stdout.isatty()
+    look = box.SIMPLE_HEAD if terminal else None
+    made = Table(*columns, title=title or None, title_justify="left", title_style="bold", box=look, pad_edge=terminal)
     for row in rows:
-        made.add_row(*(Text(_plain(cell)) for cell in row))
-    console = Console() if sys.stdout.isatty() else Console(width=220, no_color=True)
+        made.add_row(*(Text(_plain(cell), overflow="fold") for cell in row))
+    console = Console() if terminal else Console(width=1000, no_color=True)
     console.print(made)
 
 

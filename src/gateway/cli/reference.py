@@ -1,0 +1,219 @@
+"""Writes the pages under `docs/reference/` from the models: `python -m gateway.cli.reference [FOLDER]`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.discovery.documents import RouteDocument, ServicePolicyDocument
+from gateway.settings import NO_FLAG, Settings, environment_name, flag_name, shown_default
+
+FOLDER = Path("docs/reference")
+_NOTE = "<!-- Written by `python -m gateway.cli.reference` from the models; edit those. -->\n"
+
+_ROUTES = """# Routes
+
+A route is one key in Consul KV, `<prefix>/routes/<name>`, with one document in JSON or YAML 1.2. It says what it
+matches, where it sends, and under which request policies. What belongs to the instances, which several routes may
+share, is in their [service policy](service-policy.md).
+
+The smallest route:
+
+```json
+{"match": {"path_prefix": "/orders"}, "backends": [{"service": "orders"}]}
+```
+
+A fuller one:
+
+```yaml
+hostnames: [api.example.com, "*.shop.example.com"]
+match:
+  path_prefix: /orders
+  methods: [GET, POST]
+  headers: {x-tenant: acme}
+backends:
+  - {service: orders, weight: 9, tags: [stable]}
+  - {service: orders, weight: 1, tags: [canary], meta: {region: eu}}
+filters:
+  - {strip_prefix: /orders}
+  - {request_headers: {set: {x-tier: edge}, remove: [cookie]}}
+timeouts: {request: 10s, attempt: 2s, idle: 60s}
+retry: {attempts: 3, retry_on: [connect_failure, "502", "503", "504"], buffer: 64KiB}
+limits: {in_flight: 200, queue: 100, queue_timeout: 1s}
+when_empty: {status: 503, retry_after: 1s}
+```
+
+Several routes may match a request; one is taken: by hostname (exact, then the longest wildcard, then none), then by
+exact path, regular expression, longest prefix, then by method, by the number of headers and by the number of query
+parameters that had to match; ties by name.
+
+Unknown fields, duplicate keys, YAML anchors and aliases are refused. A document with a problem is refused alone, and
+says line and field; its last good version stays in force. `gateway check FILE` tells the same without Consul,
+`gateway routes put` before it writes. A key `<prefix>/defaults` may hold other defaults than those below, `{"route":
+{…}, "service": {…}}`, with `timeouts`, `retry`, `limits` and `when_empty` of routes, and all fields of service
+policies.
+
+Durations are written `250ms`, `10s`, `1m30s`, sizes `64KiB`, `1MiB`, shares `50%`.
+"""
+
+_POLICY = """# Service policies
+
+A service policy is one key in Consul KV, `<prefix>/services/<service>`, with one document in JSON or YAML 1.2:
+circuits, balancing, limits and connections of the instances of that service, whatever routes lead to them. A service
+without one has the defaults.
+
+```yaml
+circuit: {consecutive_failures: 5, failure_ratio: 50%, window: 10s, min_requests: 20, open_for: 10s, max_open_for: 300s}
+balance: {policy: weighted_round_robin}
+in_flight_per_instance: 0
+slow_start: 0s
+connect: {timeout: 250ms}
+retry_budget: {ratio: 20%, min_per_second: 10}
+```
+
+It is read, checked and refused as [routes](routes.md) are; a changed policy keeps the circuits of the instances.
+"""
+
+_SETTINGS = """# Settings
+
+Of one gateway process, from `gateway.toml` (in the working directory, or where `--config` or `GATEWAY_CONFIG` says),
+`GATEWAY_*` environment variables, and flags of `gateway run`, in rising order. One name serves all three:
+`drain_time` in the file is `GATEWAY_DRAIN_TIME` and `--drain-time`. Unknown keys in the file are refused, with the
+file and the key.
+
+Durations are written `250ms`, `10s`, `1m30s`, or as a number of seconds; sizes `64KiB`, or as a number of bytes;
+addresses `:8080`, `127.0.0.1:8080`, `[::1]:8080`; several networks with commas between, or as a list in the file.
+`true` and `false` are `--name` and `--no-name` as flags. An empty environment variable is an unset one.
+
+```toml
+mode = "edge"
+listen = ":8080"
+consul_address = "127.0.0.1:8500"
+consul_token_file = "/etc/gateway/consul-token"
+snapshot = "/var/lib/gateway/snapshot.json"
+trusted_hops = ["10.0.0.0/8"]
+```
+"""
+
+Schema = dict[str, Any]
+
+
+def settings_page() -> str:
+    lines = [_SETTINGS]
+    group = ""
+    for name, field in Settings.model_fields.items():
+        extra = field.json_schema_extra
+        assert isinstance(extra, dict)
+        if extra["group"] != group:
+            group = str(extra["group"])
+            lines += [f"\n## {group}\n", "| setting | variable and flag | default | means |", "|---|---|---|---|"]
+        flag = "" if name in NO_FLAG else f"<br>`{flag_name(name)}`"
+        default = "" if field.default in (None, ()) else f"`{shown_default(field.default)}`"
+        unit = f" In {extra['unit']}." if extra["unit"] else ""
+        ways = f"`{environment_name(name)}`{flag}"
+        lines.append(f"| `{name}` | {ways} | {default} | {_cell(f'{field.description}{unit}')} |")
+    return _NOTE + "\n".join(lines) + "\n"
+
+
+def document_page(introduction: str, schema: Schema) -> str:
+    """All fields, section by section, in the order in which they are first mentioned."""
+    definitions = schema.get("$defs", {})
+    sections = [_section("The document", schema, definitions)]
+    seen: list[str] = []
+    waiting = list(_mentioned(schema))
+    while waiting:
+        path, name = waiting.pop(0)
+        if name in seen:
+            continue
+        seen.append(name)
+        sections.append(_section(f"`{path}`", definitions[name], definitions, name))
+        waiting = [(f"{path}.{inner}", target) for inner, target in _mentioned(definitions[name])] + waiting
+    return _NOTE + introduction + "\n" + "\n".join(sections)
+
+
+def _section(title: str, schema: Schema, definitions: Schema, name: str = "") -> str:
+    lines = [f'## {title}<a id="{_anchor(name)}"></a>\n' if name else f"## {title}\n"]
+    if schema.get("description"):
+        lines.append(f"{schema['description']}\n")
+    lines += ["| field | type | default | means |", "|---|---|---|---|"]
+    required = schema.get("required", [])
+    for field, described in schema["properties"].items():
+        kind = _type(described, definitions)
+        default = "required" if field in required else _default(described)
+        lines.append(f"| `{field}` | {kind} | {default} | {_cell(described.get('description', ''))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _mentioned(schema: Schema) -> Iterator[tuple[str, str]]:
+    """Fields whose values are documents of their own, with the names of those."""
+    for field, described in schema["properties"].items():
+        for target in dict.fromkeys(re.findall(r"#/\$defs/(\w+)", msgspec.json.encode(described).decode())):
+            yield field, target
+
+
+def _type(schema: Schema, definitions: Schema) -> str:
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[mapping](#{_anchor(name)})" if "properties" in definitions[name] else "text"
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(_type(kind, definitions) for kind in schema["anyOf"]))
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if "pattern" in schema and "ms|s|m|h" in schema["pattern"]:
+        return "duration"
+    if "pattern" in schema and "%" in schema["pattern"]:
+        return "share"
+    if "pattern" in schema and "KiB" in schema["pattern"]:
+        return "size"
+    kind: str = schema.get("type", "")
+    if kind == "array":
+        return f"list of {_type(schema['items'], definitions)}"
+    if kind == "object":
+        inner = schema.get("additionalProperties")
+        return f"names to {_type(inner, definitions)}" if isinstance(inner, dict) else "mapping"
+    if kind in ("integer", "number"):
+        low, high = schema.get("minimum"), schema.get("maximum")
+        noun = "whole number" if kind == "integer" else "number"
+        return f"{noun}, {low:g} to {high:,}" if low is not None and high is not None else noun
+    return {"string": "text", "boolean": "`true`, `false`"}.get(kind, kind)
+
+
+def _default(schema: Schema) -> str:
+    default = schema.get("default")
+    if default is None or default in ([], {}) or isinstance(default, dict):
+        return ""
+    if isinstance(default, list):
+        return "" if any(isinstance(item, dict) for item in default) else ", ".join(f"`{item}`" for item in default)
+    return f"`{msgspec.json.encode(default).decode().strip(chr(34))}`"
+
+
+def _anchor(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", name.removesuffix("Document")).lower()
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "routes.md": lambda: document_page(_ROUTES, RouteDocument.model_json_schema()),
+    "service-policy.md": lambda: document_page(_POLICY, ServicePolicyDocument.model_json_schema()),
+    "settings.md": settings_page,
+}
+
+
+def main() -> None:
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
+    for name, page in PAGES.items():
+        (folder / name).write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

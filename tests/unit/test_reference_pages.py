@@ -1,0 +1,51 @@
+"""The committed reference pages are what the models say."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from gateway.cli.reference import FOLDER, PAGES
+from gateway.discovery.documents import RouteDocument, ServicePolicyDocument, check_policy, check_route
+from gateway.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_committed_page_is_the_generated_one(name: str) -> None:
+    written = (ROOT / FOLDER / name).read_text(encoding="utf-8")
+    assert written == PAGES[name](), "run python -m gateway.cli.reference"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name: str) -> None:
+    page = PAGES[name]()
+    anchors = set(re.findall(r'<a id="([^"]+)">', page))
+    for target in re.findall(r"\]\(([^)]+)\)", page):
+        if target.startswith("#"):
+            assert target[1:] in anchors
+        else:
+            assert (ROOT / FOLDER / target).exists()
+
+
+def test_every_field_has_its_row_and_meaning() -> None:
+    for name, model in (("routes.md", RouteDocument), ("service-policy.md", ServicePolicyDocument)):
+        page = PAGES[name]()
+        schema = json.dumps(model.model_json_schema())
+        for field in re.findall(r'"(\w+)": \{[^{}]*"title"', schema):
+            assert f"| `{field}` |" in page
+        assert not re.search(r"\|  \|$", page, re.MULTILINE), "a field without description"
+    for field in Settings.model_fields:
+        assert f"| `{field}` |" in PAGES["settings.md"]()
+
+
+def test_the_examples_are_accepted() -> None:
+    for name, check in (("routes.md", check_route), ("service-policy.md", check_policy)):
+        examples = re.findall(r"```(?:json|yaml)\n(.*?)```", PAGES[name](), re.DOTALL)
+        assert examples
+        for example in examples:
+            assert check("orders", example.encode()) == []
