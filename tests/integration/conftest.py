@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import pytest
 
-from tests.support.consul import ConsulAgent, ttl_check
+from tests.support.consul import ConsulAgent, http_check, ttl_check
 from tests.support.gateway_process import GatewayProcess
 from tests.support.instances import InstanceProcess
 
@@ -43,17 +43,21 @@ def start_instance() -> Iterator[StartInstance]:
 
 @pytest.fixture
 def register() -> Callable[..., str]:
-    """`register(agent, "orders", instance, weights=(10, 2))`: through the agent, with a TTL check `check:<name>`."""
+    """`register(agent, "orders", instance, weights=(10, 2))`: through the agent.
+
+    With a TTL check `check:<name>` that the test sets; or, `http=True`, one that the agent makes each second.
+    """
 
     def through(
-        agent: ConsulAgent, service: str, instance: InstanceProcess, *, weights: tuple[int, int] = (1, 1)
+        agent: ConsulAgent,
+        service: str,
+        instance: InstanceProcess,
+        *,
+        weights: tuple[int, int] = (1, 1),
+        http: bool = False,
     ) -> str:
-        return agent.admin.register(
-            service,
-            instance.port,
-            id=instance.name,
-            weights=weights,
-            checks=[ttl_check(f"check:{instance.name}", status="passing")],
-        )
+        url = f"http://127.0.0.1:{instance.port}/_control/health"
+        check = http_check(url, status="passing") if http else ttl_check(f"check:{instance.name}", status="passing")
+        return agent.admin.register(service, instance.port, id=instance.name, weights=weights, checks=[check])
 
     return through

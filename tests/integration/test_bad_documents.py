@@ -20,7 +20,7 @@ async def _status(gateway: GatewayProcess, path: str) -> int:
 
 
 def _rejected(gateway: GatewayProcess) -> list[dict[str, object]]:
-    rejected: list[dict[str, object]] = gateway.admin("/v1/routes")["rejected"]
+    rejected: list[dict[str, object]] = gateway.admin("/v1/routes")["rejections"]
     return rejected
 
 
@@ -42,7 +42,7 @@ async def test_a_bad_route_among_good_ones_then_mended(
 
     def in_status() -> bool:
         entry = dev_consul.admin.get("gateway/status/gw-1")
-        return entry is not None and json.loads(entry.value)["rejected"] == [verdict]
+        return entry is not None and json.loads(entry.value)["rejections"] == [verdict]
 
     await eventually(in_status, what="the verdict is in KV")
     mended = {"match": {"path_prefix": "/orders/v2"}, "backends": GOOD["backends"]}
@@ -68,7 +68,7 @@ async def test_a_bad_service_policy(
     dev_consul.admin.put("gateway/services/orders", {"in_flight_per_instance": -1})
     await eventually(lambda: len(_rejected(gateway)) == 1)
     assert _rejected(gateway)[0]["field"] == "in_flight_per_instance"
-    policy = next(row for row in gateway.admin("/v1/services")["services"] if row["name"] == "orders")["policy"]
+    policy = next(row for row in gateway.admin("/v1/services")["services"] if row["service"] == "orders")["policy"]
     assert policy["in_flight_per_instance"] == (7 if first == "good" else 0)
     assert await _status(gateway, "/orders") == 200
 

@@ -24,7 +24,7 @@ def _view(gateway: GatewayProcess, name: str) -> dict[str, object]:
 
 def _arrange(agent: ConsulAgent, instances: list[InstanceProcess], register: Callable[..., str]) -> None:
     for instance in instances:
-        register(agent, "orders", instance)
+        register(agent, "orders", instance, http=True)
     agent.admin.put("gateway/routes/orders", ROUTE)
 
 
@@ -48,7 +48,7 @@ async def _outage(
         assert gateway.status("/readyz") == 200
         await asyncio.to_thread(agent.start)
         changed = time.monotonic()
-        await asyncio.to_thread(register, agent, "orders", instances[2])
+        await asyncio.to_thread(register, agent, "orders", instances[2], http=True)
         await eventually(lambda: load.tally.instances["c"] > 0, within=20, what="the new instance gets requests")
         took = time.monotonic() - changed
         await load.answered(200)
@@ -140,7 +140,7 @@ async def test_a_token_that_loses_its_rights_keeps_what_was_seen(
         await asyncio.to_thread(_lose, agent.admin, token, lost)
         denied = "routes" if lost == "kv policy" else "service:orders"
         # a blocked query notices when it returns: a change wakes it
-        await asyncio.to_thread(agent.admin.set_check, "check:a", "warning")
+        await asyncio.to_thread(agent.admin.maintain, "a")
         await asyncio.to_thread(agent.admin.put, "gateway/routes/other", ROUTE)
         await eventually(lambda: _view(gateway, denied)["state"] == "denied", within=30, what="state says denied")
         await load.answered(300)

@@ -13,7 +13,7 @@ ROUTE = {"backends": [{"service": "orders"}]}
 
 
 def _circuits(gateway: GatewayProcess) -> dict[str, str]:
-    return {row["service_id"]: row["state"] for row in gateway.admin("/v1/circuits")["circuits"]}
+    return {row["instance"].rsplit("/", 1)[1]: row["state"] for row in gateway.admin("/v1/circuits")["circuits"]}
 
 
 async def test_one_of_three_killed_is_not_seen_and_comes_back_through_half_open(

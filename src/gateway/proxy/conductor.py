@@ -38,6 +38,7 @@ class Conductor:
         self._clock = clock
         self._waiting: dict[int, asyncio.Future[Send | Reject]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
 
     # --- requests ---
 
@@ -138,9 +139,11 @@ class Conductor:
             if not future.done():
                 future.set_result(decision)
         deadline = self.core.next_deadline
-        if deadline is not None and (self._timer is None or deadline < self._timer.when()):
+        if deadline is not None and (self._timer is None or deadline < self._timer_at):
             if self._timer is not None:
                 self._timer.cancel()
+            # Remembered here: uvloop's handle of a time that has come already does not tell it.
+            self._timer_at = deadline
             self._timer = asyncio.get_running_loop().call_at(deadline, self._tick)
 
     def _tick(self) -> None:

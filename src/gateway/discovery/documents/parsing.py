@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -188,7 +189,7 @@ class _Source:
             loc = aligned(error["loc"], value)
             # pydantic counts only the good entries of a list, and so calls one with nothing but bad ones too short.
             miscounted = error["type"] == "too_short" and error["loc"] in holders
-            if not miscounted and (loc not in told or error["type"] == "missing"):
+            if not miscounted and not _misspelt(error, errors) and (loc not in told or error["type"] == "missing"):
                 placed.append((where(loc), error))
         placed.sort(key=_position)
         return [
@@ -201,6 +202,19 @@ class _Source:
         return Rejection(
             self._key, line, column, field_name(problem.loc), shown(problem.reason, MAX_REASON), self._version
         )
+
+
+def _misspelt(missing: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
+    """Whether a field is missing only because it is misspelt, which is told where it stands."""
+    if missing["type"] != "missing":
+        return False
+    *around, name = missing["loc"]
+    unknown = [
+        str(error["loc"][-1])
+        for error in errors[:MAX_PROBLEMS]
+        if error["type"] == "extra_forbidden" and [*error["loc"][:-1]] == around
+    ]
+    return bool(get_close_matches(str(name), unknown, n=1))
 
 
 class _Places:
