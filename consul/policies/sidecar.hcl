@@ -1,4 +1,4 @@
-# The least a sidecar needs, for the prefix and the service name "sidecar" (--prefix sidecar --service sidecar).
+# The least a sidecar needs, for the prefix and the service name "gateway-sidecar" (--prefix sidecar --service gateway-sidecar).
 # It may not read the routes of the edge. Give each kind of sidecar a prefix, and a policy like this one, of its own.
 #   consul acl policy create -name gateway-sidecar -rules @consul/policies/sidecar.hcl
 
@@ -14,7 +14,7 @@ session_prefix "" {
   policy = "write"
 }
 
-service "sidecar" {
+service "gateway-sidecar" {
   policy = "write"
 }
 

@@ -80,9 +80,12 @@ def denied(call: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "prefix", "other"), [("edge", "gateway", "sidecar"), ("sidecar", "sidecar", "gateway")]
+    ("policy", "service", "prefix", "other"),
+    [("edge", "gateway", "gateway", "sidecar"), ("sidecar", "gateway-sidecar", "sidecar", "gateway")],
 )
-def test_gateway_policy(as_holder_of: Callable[[str], Admin], policy: str, prefix: str, other: str) -> None:
+def test_gateway_policy(
+    as_holder_of: Callable[[str], Admin], policy: str, service: str, prefix: str, other: str
+) -> None:
     gateway = as_holder_of(policy)
     routes = gateway.read(f"kv/{prefix}/", recurse="true")
     assert f"{prefix}/routes/orders" in str(routes)
@@ -91,8 +94,8 @@ def test_gateway_policy(as_holder_of: Callable[[str], Admin], policy: str, prefi
     agent = gateway.read("agent/self")
     assert "NodeName" in str(agent)
 
-    gateway.register(prefix, 8080, id=f"{prefix}-1")
-    gateway.deregister(f"{prefix}-1")
+    gateway.register(service, 8080, id="one")
+    gateway.deregister("one")
     session = json.loads(gateway.call("PUT", "session/create", {"Behavior": "delete", "TTL": "10s"}))["ID"]
     assert gateway.call("PUT", f"kv/{prefix}/status/one", b"{}", acquire=session).strip() == b"true"
     gateway.call("PUT", f"session/renew/{session}")
