@@ -99,7 +99,10 @@ class Gateway:
     def apply_routes(self, routes: Iterable[Route], now: float) -> None:  # noqa: ARG002
         """Puts a new table in force. Tickets keep the version they matched; counts survive by the route's name."""
         self.table = RoutingTable(routes, self._compile_regex)
-        self._splits.clear()
+        routes_now = self.table.routes
+        self._splits = {
+            name: split for name, split in self._splits.items() if name in routes_now and split.fits(routes_now[name])
+        }
         used: dict[str, set[Selector]] = {}
         for route in self.table.routes.values():
             for backend in route.backends:
@@ -120,7 +123,11 @@ class Gateway:
     def forget_service(self, service: str, now: float) -> None:
         """Drops a service that no route names any more; what still waits for it is rejected."""
         self._services.forget(service, now)
-        self._splits.clear()
+        self._splits = {
+            name: split
+            for name, split in self._splits.items()
+            if all(pool.service.name != service for pool in split.pools)
+        }
 
     def prefer(self, node: str, now: float) -> None:
         """Has instances on this node picked while there are any: a sidecar's own node."""
@@ -203,18 +210,19 @@ class Gateway:
     # --- choosing and admitting ---
 
     def _choose(self, route: Route, now: float) -> Pool:
+        return self._split(route, now).choose()
+
+    def _split(self, route: Route, now: float) -> Split:
+        """The route's backends, with what may be picked from each at this moment."""
         split = self._splits.get(route.name)
-        if split is None or split.route is not route:
+        if split is None or not split.fits(route):
             panic = route.when_empty.panic
-            split = Split(
-                route,
-                [self._services.get(backend.service).pool(Selector.of(backend, panic)) for backend in route.backends],
-            )
+            split = Split(route, lambda backend: self._services.get(backend.service).pool(Selector.of(backend, panic)))
             if self.table.routes.get(route.name) is route:
                 self._splits[route.name] = split
         for pool in split.pools:
             self._refreshed(pool, now)
-        return split.choose()
+        return split
 
     def _admit(self, ticket: Ticket, now: float) -> Send | Wait | None:
         """Sends or queues; None where the queue is full."""
@@ -304,24 +312,28 @@ class Gateway:
         ticket, before = attempt.ticket, attempt.member.service
         if ticket.attempts >= ticket.route.retry.attempts:
             return None
+        tried = (*ticket.tried, attempt.instance.key)
         pool = self._refreshed(ticket.pool, now)
+        if not pool.offers(tried):
+            split = self._split(ticket.route, now)
+            pool = split.choose_other(tried) or (pool if pool.block is None else split.choose())
         if pool.block is not None:
-            pool = self._choose(ticket.route, now)
-            if pool.block is not None:
-                return None
-        if not pool.service.budget.take(pool.service.policy.retry_budget, now):
+            return None
+        budget = pool.service.budget
+        if not budget.allows(pool.service.policy.retry_budget, now):
             self.counters.retries_denied += 1
             return None
-        tried = ticket.tried
-        ticket.tried, ticket.pool = (*tried, attempt.instance.key), pool
+        tried_before, pool_before = ticket.tried, ticket.pool
+        ticket.tried, ticket.pool = tried, pool
         gate = self._gate(ticket.route.name)
         self._release(attempt, gate)
         self._refreshed(pool, now)
         again = self._admit(ticket, now)
         if again is None:
-            ticket.tried = tried
+            ticket.tried, ticket.pool = tried_before, pool_before
             self._hold(attempt, gate)
             return None
+        budget.count_retry(now)
         self.counters.retries += 1
         self._wake((*before.lanes, *gate.lanes.values()), now)
         return again

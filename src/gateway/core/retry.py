@@ -50,14 +50,15 @@ class Budget:
         self._requests[self._head % _SPAN] += 1
         self.requests += 1
 
-    def take(self, policy: RetryBudget, now: float) -> bool:
-        """Takes one retry out of the budget, or says False where it is used up."""
+    def allows(self, policy: RetryBudget, now: float) -> bool:
+        """Whether one more retry is within the budget."""
         self._expire(now)
-        if self.retries >= max(policy.ratio * self.requests, policy.min_per_second * _SPAN):
-            return False
+        return self.retries < max(policy.ratio * self.requests, policy.min_per_second * _SPAN)
+
+    def count_retry(self, now: float) -> None:
+        self._expire(now)
         self._retries[self._head % _SPAN] += 1
         self.retries += 1
-        return True
 
     def _expire(self, now: float) -> None:
         head = int(now)
