@@ -284,7 +284,7 @@ class Gateway:
         ticket = attempt.ticket
         failed = head.status in attempt.policy.circuit.failure_statuses
         if failed or attempt.permit.probe or head.status == _SWITCHING_PROTOCOLS:
-            self._judge(attempt, failed, now)
+            self._judge_head(attempt, failed, now)
         if may_retry_status(ticket.route.retry, ticket.facts.method, head.status, head.replayable):
             again = self._try_again(attempt, now)
             if again is not None:
@@ -295,7 +295,6 @@ class Gateway:
     def _failure(self, attempt: Attempt, failure: Failure, now: float) -> Send | Wait | Reject | Broken:
         ticket = attempt.ticket
         if failure.kind is FailureKind.TRUNCATED:
-            self._judge_again(attempt)
             self._judge(attempt, True, now)
             self._end(ticket, Outcome.BROKEN, now)
             return Broken(ticket)
@@ -343,11 +342,13 @@ class Gateway:
             attempt.judged = True
             self._services.judge(attempt.member, attempt.permit, failed, now)
 
-    def _judge_again(self, attempt: Attempt) -> None:
-        """A body cut short counts, even where the head was judged well: as an ordinary failure of the present."""
-        if attempt.judged:
-            attempt.permit = Permit(attempt.member.circuit.epoch, False)
-            attempt.judged = False
+    def _judge_head(self, attempt: Attempt, failed: bool, now: float) -> None:
+        """After a good head the body still counts, as an ordinary attempt of the epoch that the head led into."""
+        circuit, permit = attempt.member.circuit, attempt.permit
+        counts = not attempt.judged and permit.epoch == circuit.epoch
+        self._judge(attempt, failed, now)
+        if counts and not failed:
+            attempt.permit, attempt.judged = Permit(circuit.epoch, False), False
 
     def _late_probe(self, attempt: Attempt, now: float) -> None:
         if attempt.ticket.attempt is attempt and attempt.ticket.state is TicketState.ATTEMPTING:

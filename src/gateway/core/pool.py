@@ -83,9 +83,14 @@ class Service:
         self.pools = {key: pool for key, pool in self.pools.items() if key in selectors or pool in waiting}
 
     def may_open_another(self) -> bool:
-        """Whether `max_open` lets one more circuit open (floor of the share, so one of one needs 100 %)."""
+        """Whether `max_open` lets one more circuit open (floor of the share, so one of one needs 100 %).
+
+        Instances that Consul takes out of the choice do not use it up: nothing would ever probe and close them.
+        """
         allowed = int(self.policy.circuit.max_open * len(self.members) + 1e-9)
-        not_closed = sum(member.circuit.state is not _CLOSED for member in self.members.values())
+        not_closed = sum(
+            member.circuit.state is not _CLOSED for member in self.members.values() if member.instance.weight
+        )
         return not_closed < allowed
 
     def warm_step(self, member: Member, now: float) -> int:
