@@ -294,7 +294,7 @@ class Gateway:
 
     def _failure(self, attempt: Attempt, failure: Failure, now: float) -> Send | Wait | Reject | Broken:
         ticket = attempt.ticket
-        if failure.kind is FailureKind.TRUNCATED:
+        if ticket.state is TicketState.RESPONDING or failure.kind is FailureKind.TRUNCATED:
             self._judge(attempt, True, now)
             self._end(ticket, Outcome.BROKEN, now)
             return Broken(ticket)
