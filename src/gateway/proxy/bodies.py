@@ -51,10 +51,10 @@ class RequestBody:
 
     @property
     def complete(self) -> bool:
-        return self._content.is_eof()
+        return self._content.is_eof() and self._content.exception() is None
 
     def whole(self) -> bytes | None:
-        if not self._content.is_eof() or self._kept_size < self.received:
+        if not self.complete or self._kept_size < self.received:
             return None
         parts = list(self._kept)
         fresh = self._content.read_nowait()

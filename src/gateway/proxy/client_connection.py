@@ -44,6 +44,7 @@ class ClientConnection(RequestHandler):
     """Made by `ClientServer`. `idle` while it waits for the first byte of a request."""
 
     __slots__ = (
+        "_accepted",
         "_broken",
         "_head_timer",
         "_options",
@@ -77,6 +78,7 @@ class ClientConnection(RequestHandler):
         self._head_timer: asyncio.TimerHandle | None = None
         self._stuck_timer: asyncio.TimerHandle | None = None
         self._payload: StreamReader | None = None
+        self._accepted: asyncio.Transport | None = None
         self._broken = False
         self.busy = False
         self.peer = ""
@@ -85,12 +87,15 @@ class ClientConnection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        # aiohttp forgets the transport when it closes it, which is long before the last byte is taken.
+        self._accepted = self.transport
         peername = transport.get_extra_info("peername")
         self.peer = plain_address(peername[0]) if isinstance(peername, tuple) else plain_address("")
         self._server.joined(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_timers()
+        self._accepted = None
         self._server.left(self)
         super().connection_lost(exc)
 
@@ -130,13 +135,14 @@ class ClientConnection(RequestHandler):
             self._head_timer.cancel()
             self._head_timer = None
 
-    def request_ended(self) -> None:
+    def request_ended(self, content: StreamReader) -> None:
         self.busy = False
         if self.transport is not None:
             self._server.idle(self)
-        if self._payload is not None and self._payload.exception() is not None:
-            # Nothing more is to be had of it; aiohttp must not wait for its end.
-            self._payload.feed_eof()
+        self.watch_unread()
+        if content.exception() is not None:
+            # Nothing more is to be had of this body; aiohttp must not wait for its end.
+            content.feed_eof()
 
     def write(self, data: bytes) -> None:
         """Raises ConnectionResetError where the client has gone."""
@@ -161,22 +167,19 @@ class ClientConnection(RequestHandler):
 
     def abort(self) -> None:
         """Ends the connection at once, so that nobody takes what was sent for complete."""
-        if self.transport is not None:
-            self.transport.abort()
+        if self._accepted is not None:
+            self._accepted.abort()
 
     def force_close(self) -> None:
         """Ends the connection once what was written is taken, and in bounded time."""
-        transport = self.transport
         super().force_close()
-        if transport is not None and transport.get_write_buffer_size():
-            self._stuck_timer = self._loop.call_later(self._options.write_timeout, transport.abort)
+        self.watch_unread()
 
     def watch_unread(self) -> None:
-        """Sees to it that a complete response is taken in bounded time, too."""
-        if self.transport is not None and self.transport.get_write_buffer_size() and self._stuck_timer is None:
-            self._stuck_timer = self._loop.call_later(
-                self._options.write_timeout, self._still_unread, self.transport, self.transport.get_write_buffer_size()
-            )
+        """Sees to it that what was written is taken in bounded time, though nobody waits for it."""
+        accepted = self._accepted
+        if accepted is not None and self._stuck_timer is None and (unread := accepted.get_write_buffer_size()):
+            self._stuck_timer = self._loop.call_later(self._options.write_timeout, self._still_unread, accepted, unread)
 
     # --- refusals of what is no request ---
 

@@ -31,6 +31,8 @@ from gateway.proxy.upstream import ClientBodyFailure, Upstream, UpstreamFailure,
 
 _ABANDONED = "abandoned"
 _SWITCHING_PROTOCOLS = 101
+_TICK = 0.002
+"""Seconds by which an event loop may call before the time."""
 _OF_THE_BODY = frozenset({Reason.BODY_TOO_LARGE, Reason.REQUEST_TIMEOUT, Reason.BAD_REQUEST})
 """Refusals after which nobody knows where the next request begins, or wants to."""
 
@@ -73,11 +75,18 @@ class Forwarder:
             await exchange.run()
         finally:
             self.in_flight -= 1
-            connection.request_ended()
-            self.observer.request_ended(exchange.record())
+            connection.request_ended(request.content)
+            self._tell(exchange.record())
             if not self.in_flight and self.on_idle is not None:
                 self.on_idle()
         return self._go_on if exchange.keep_alive else self._hang_up
+
+    def _tell(self, record: RequestRecord) -> None:
+        try:
+            self.observer.request_ended(record)
+        except Exception:
+            # The client has its answer; telemetry must not add to it.
+            self.logger.exception("the record of request %s was not taken", record.request_id)
 
     def refuse_unreadable(self, connection: ClientConnection, reason: Reason | None) -> None:
         """Answers, and records, input that no request could be read from."""
@@ -90,7 +99,7 @@ class Forwarder:
             sent = len(answer)
         except ConnectionError:
             self.logger.debug("a client left before it could be refused")
-        self.observer.request_ended(
+        self._tell(
             RequestRecord(
                 method="",
                 path="",
@@ -259,7 +268,7 @@ class Exchange:
         return _not_delivered(await decision.wait() if isinstance(decision, Waiting) else decision)
 
     def _is_late(self, now: float) -> bool:
-        return self._deadline is not None and now >= self._deadline
+        return self._deadline is not None and now >= self._deadline - _TICK
 
     def _prepared(self) -> UpstreamRequest:
         """What goes upstream, the same for all attempts."""
@@ -320,7 +329,6 @@ class Exchange:
             forwarder.conductor.end(attempt)
             self._outcome = Outcome.RESPONDED
             await connection.drain()
-            connection.watch_unread()
         except UpstreamFailure as failure:
             self._detail = failure.detail
             forwarder.conductor.process(attempt, Failure(failure.kind, replayable=False))
@@ -393,7 +401,7 @@ class Exchange:
             self.keep_alive = False
             return
         self._status = refusal.code
-        self._bytes_out = len(answer)
+        self._bytes_out = 0 if self._request.method == "HEAD" else len(refusal.body(self._request_id))
 
     def _leave(self) -> None:
         """The client has gone; nothing is held against an instance."""
