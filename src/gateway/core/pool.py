@@ -24,7 +24,8 @@ from gateway.core.retry import Budget
 if TYPE_CHECKING:
     from gateway.core.admission import Lane
 
-_WARM_STEPS = 10
+WARM_STEPS = 10
+_ROUNDING = 1e-9
 _CLOSED = CircuitState.CLOSED
 
 
@@ -96,10 +97,9 @@ class Service:
     def warm_step(self, member: Member, now: float) -> int:
         """How warm a member is, from 1 to 10 tenths of its weight (10: slow start is over, or off)."""
         length = self.policy.slow_start
-        elapsed = now - member.warm_since
-        if elapsed >= length:
-            return _WARM_STEPS
-        return 1 + int((_WARM_STEPS - 1) * elapsed / length)
+        if now >= member.warm_since + length:
+            return WARM_STEPS
+        return 1 + int((WARM_STEPS - 1) * (now - member.warm_since) / length + _ROUNDING)
 
 
 class Candidates(NamedTuple):

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from gateway.core.breaker import CircuitEvent, CircuitState, Permit
-from gateway.core.model import Instance, ServicePolicy
-from gateway.core.pool import Member, Selector, Service
+from gateway.core.model import CircuitMode, Instance, ServicePolicy
+from gateway.core.pool import WARM_STEPS, Member, Selector, Service
 from gateway.core.registry import Registry, ViewDifference
 from gateway.core.timers import Timers
 from gateway.core.views import CircuitChange, CircuitView, Counters
-
-_WARM_STEPS = 10
 
 
 class Services:
@@ -71,6 +69,7 @@ class Services:
             policy = policies.get(service.name) or ServicePolicy(service.name)
             if policy != service.policy:
                 service.policy = policy
+                self._warm_up(service, now)
                 self.changed(service, now)
 
     def apply_view(self, name: str, instances: Iterable[Instance], now: float) -> ViewDifference:
@@ -141,7 +140,7 @@ class Services:
         if circuit.state is CircuitState.OPEN:
             epoch = circuit.epoch
             self._timers.at(circuit.open_until, lambda at: self._mature(member, epoch, at))
-        elif circuit.state is CircuitState.CLOSED:
+        elif circuit.state is CircuitState.CLOSED and policy.mode is CircuitMode.ENFORCE:
             member.warm_since = now
             self._warm_up(service, now)
         if self._on_circuit is not None:
@@ -165,5 +164,5 @@ class Services:
         """Has the weights of a service recomputed at each step of its slow start."""
         length = service.policy.slow_start
         if length:
-            for step in range(1, _WARM_STEPS):
-                self._timers.at(now + length * step / (_WARM_STEPS - 1), lambda at: self.changed(service, at))
+            for step in range(1, WARM_STEPS):
+                self._timers.at(now + length * (step / (WARM_STEPS - 1)), lambda at: self.changed(service, at))
