@@ -52,7 +52,7 @@ class Instance:
             self.last_began = began
         try:
             await _read_body(reader, headers)
-            status, body = self._control(target) if control else await self._answer(method, target)
+            status, body = self._control(target) if control else await self._answer(method, target, reader)
         finally:
             if not control:
                 self.running -= 1
@@ -64,11 +64,10 @@ class Instance:
         await writer.drain()
         return headers.get("connection", "").lower() != "close"
 
-    async def _answer(self, method: str, target: str) -> tuple[int, dict[str, object]]:
-        if self.answer == "hang":
-            await asyncio.sleep(3600)
-        if self.delay:
-            await asyncio.sleep(self.delay)
+    async def _answer(self, method: str, target: str, reader: asyncio.StreamReader) -> tuple[int, dict[str, object]]:
+        pause = 3600 if self.answer == "hang" else self.delay
+        if pause:
+            await _pause(pause, reader)
         status = 500 if self.answer == "fail" else 200
         return status, {"instance": self.name, "method": method, "target": target}
 
@@ -87,6 +86,16 @@ class Instance:
             "most_at_once": self.most_at_once,
             "last_began": self.last_began,
         }
+
+
+async def _pause(seconds: float, reader: asyncio.StreamReader) -> None:
+    """Raises ConnectionError where the client leaves meanwhile."""
+    try:
+        async with asyncio.timeout(seconds):
+            if not await reader.read(1):
+                raise ConnectionResetError
+    except TimeoutError:
+        return
 
 
 async def _read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> None:
