@@ -121,10 +121,10 @@ class Circuit:
         "state",
     )
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, epoch: int = 0) -> None:
         self.state = CircuitState.CLOSED
         self.since = now
-        self.epoch = 0
+        self.epoch = epoch
         self.open_until = 0.0
         self.consecutive_failures = 0
         self.openings = 0

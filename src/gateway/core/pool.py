@@ -57,6 +57,13 @@ class Member:
         self.in_flight = 0
         self.warm_since = now
 
+    def rejoin(self, service: Service, instance: Instance, now: float) -> None:
+        """Registered again before all that was in flight had ended: only that count stays."""
+        self.service = service
+        self.instance = instance
+        self.circuit = Circuit(now, self.circuit.epoch + 1)
+        self.warm_since = now
+
 
 class Service:
     """A service as the gateway runs it. `version` moves whenever a pick could turn out differently."""

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from gateway.core.breaker import CircuitEvent, CircuitState, Permit
-from gateway.core.model import CircuitMode, Instance, ServicePolicy
+from gateway.core.model import CircuitMode, Instance, InstanceKey, ServicePolicy
 from gateway.core.pool import WARM_STEPS, Member, Selector, Service
 from gateway.core.registry import Registry, ViewDifference
 from gateway.core.timers import Timers
 from gateway.core.views import CircuitChange, CircuitView, Counters
+
+_Place = tuple[str, InstanceKey, tuple[str, int]]
+
+
+def _place(service: Service, instance: Instance) -> _Place:
+    return (service.name, instance.key, instance.endpoint)
 
 
 class Services:
@@ -33,6 +39,8 @@ class Services:
         self._on_circuit = on_circuit
         self._registry = Registry()
         self._services: dict[str, Service] = {}
+        self._departed: dict[_Place, Member] = {}
+        """Deregistered with requests in flight, which count on if it is registered again before they have ended."""
         self.policies: Mapping[str, ServicePolicy] = {}
 
     def get(self, name: str) -> Service:
@@ -91,6 +99,7 @@ class Services:
     def _reconcile(self, service: Service, difference: ViewDifference, now: float) -> None:
         if not difference:
             return
+        self._departed = {place: member for place, member in self._departed.items() if member.in_flight}
         for instance in difference.deregistered:
             self.deregister_service(service, instance)
         for instance in difference.registered:
@@ -104,12 +113,19 @@ class Services:
         self.changed(service, now)
 
     def register_service(self, service: Service, instance: Instance, now: float) -> None:
-        service.members[instance.key] = Member(service, instance, now)
+        member = self._departed.pop(_place(service, instance), None)
+        if member is None:
+            member = Member(service, instance, now)
+        else:
+            member.rejoin(service, instance, now)
+        service.members[instance.key] = member
         self._warm_up(service, now)
 
     def deregister_service(self, service: Service, instance: Instance) -> None:
         """From here on the instance is never picked; what it has in flight finishes where it is."""
-        del service.members[instance.key]
+        member = service.members.pop(instance.key)
+        if member.in_flight:
+            self._departed[_place(service, instance)] = member
 
     def update_health(self, service: Service, instance: Instance, now: float) -> None:
         member = service.members[instance.key]
