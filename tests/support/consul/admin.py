@@ -169,7 +169,7 @@ class Admin:
 
     # Keys
 
-    def put(self, key: str, value: bytes | str | Mapping[str, object]) -> None:
+    def put(self, key: str, value: bytes | str | Mapping[str, object] | Json) -> None:
         """Write a key; str goes as UTF-8, anything else that is not bytes as JSON."""
         data = (
             value
