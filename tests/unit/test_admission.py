@@ -232,6 +232,22 @@ def test_waiting_tickets_go_to_another_backend_when_theirs_empties(shell: Shell)
     assert name_of(shell.woken_attempt(waiting[0])) == "s"
 
 
+def test_a_ticket_that_changes_to_another_backend_goes_at_once_where_there_is_room(shell: Shell) -> None:
+    split = route("r", "orders", "stock")
+    shell.routes(split)
+    shell.view(instance("a"))
+    shell.view(instance("s", service="stock"), service="stock")
+    shell.policies(policy(cap=1))
+    flying = [shell.send(split) for _ in range(2)]
+    waiting = shell.queued(split)
+    shell.view()
+    moved = shell.woken_attempt(waiting)
+    assert name_of(moved) == "s"
+    for attempt in (*flying, moved):
+        shell.answer(attempt)
+    assert load(shell) == (0, 0)
+
+
 def test_two_routes_to_one_service_are_served_by_age(shell: Shell) -> None:
     shell.view(instance("a"))
     shell.policies(policy(cap=1))

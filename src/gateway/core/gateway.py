@@ -46,6 +46,7 @@ from gateway.core.timers import Timers
 from gateway.core.views import CircuitChange, CircuitView, Counters, RouteLoad
 
 _STATUSES = {
+    Reason.NO_ROUTE: 404,
     Reason.NO_HEALTHY_INSTANCE: 503,
     Reason.CIRCUIT_OPEN: 503,
     Reason.QUEUE_FULL: 503,
@@ -57,9 +58,15 @@ _STATUSES = {
     Reason.REQUEST_TIMEOUT: 408,
     Reason.EXPECTATION_FAILED: 417,
     Reason.BAD_REQUEST: 400,
+    Reason.METHOD_NOT_ALLOWED: 405,
+    Reason.URI_TOO_LONG: 414,
+    Reason.HEADERS_TOO_LARGE: 431,
     Reason.NOT_IMPLEMENTED: 501,
+    Reason.VERSION_NOT_SUPPORTED: 505,
+    Reason.LOOP_DETECTED: 508,
+    Reason.DRAINING: 503,
 }
-"""Of the refusals that a ticket may end with; a route's `when_empty` may choose another for the first."""
+"""Of all refusals, so that a shell may end a ticket with any; a route's `when_empty` may choose others for two."""
 
 _REASON_OF_FAILURE = {
     FailureKind.CONNECT_FAILURE: Reason.UPSTREAM_UNREACHABLE,
@@ -235,8 +242,8 @@ class Gateway:
         if gate.queued >= limits.queue:
             return None
         until = ticket.queued_until = now + limits.queue_timeout
+        ticket.expiry = self._timers.at(until, lambda at: self._expire(ticket, at))
         self._queue(ticket, gate)
-        self._timers.at(until, lambda at: self._expire(ticket, until, at))
         return Wait(ticket, until)
 
     def _send_if_possible(self, ticket: Ticket, gate: Gate, now: float) -> Send | None:
@@ -248,7 +255,7 @@ class Gateway:
     def _send(self, ticket: Ticket, member: Member, gate: Gate, now: float) -> Send:
         service = member.service
         if ticket.state is TicketState.QUEUED:
-            gate.leave(ticket)
+            self._unqueue(ticket, gate)
         ticket.state = TicketState.ATTEMPTING
         ticket.attempts += 1
         self.counters.attempts += 1
@@ -365,7 +372,7 @@ class Gateway:
         if ticket.state is TicketState.ENDED:
             raise AssertionError(f"ticket {ticket.id} ended twice: {ticket.outcome} and {outcome}")
         if ticket.state is TicketState.QUEUED:
-            self._gate(ticket.route.name).leave(ticket)
+            self._unqueue(ticket, self._gate(ticket.route.name))
         elif ticket.attempt is not None:
             self._release(ticket.attempt, self._gate(ticket.route.name))
         ticket.state = TicketState.ENDED
@@ -387,9 +394,8 @@ class Gateway:
             rejection.retry_after = max(0.0, ticket.pool.reopens_at - now)
         return rejection
 
-    def _expire(self, ticket: Ticket, until: float, now: float) -> None:
-        if ticket.state is TicketState.QUEUED and ticket.queued_until == until:
-            self._woken.append(self.reject(ticket, Reason.QUEUE_TIMEOUT, now))
+    def _expire(self, ticket: Ticket, now: float) -> None:
+        self._woken.append(self.reject(ticket, Reason.QUEUE_TIMEOUT, now))
 
     # --- the queue ---
 
@@ -402,6 +408,12 @@ class Gateway:
     def _queue(self, ticket: Ticket, gate: Gate) -> None:
         gate.join(ticket)
         ticket.state = TicketState.QUEUED
+
+    def _unqueue(self, ticket: Ticket, gate: Gate) -> None:
+        gate.leave(ticket)
+        if ticket.expiry is not None:
+            self._timers.cancel(ticket.expiry)
+            ticket.expiry = None
 
     def _wake_service(self, service: Service, now: float) -> None:
         if service.lanes:
@@ -446,10 +458,10 @@ class Gateway:
             return
         gate.leave(ticket)
         ticket.pool = pool
-        sent = None if gate.holds_back(ticket) else self._send_if_possible(ticket, gate, now)
-        if sent is None:
-            self._queue(ticket, gate)
-        else:
+        held_back = gate.holds_back(ticket)
+        gate.join(ticket)
+        sent = None if held_back else self._send_if_possible(ticket, gate, now)
+        if sent is not None:
             self._woken.append(sent)
 
     def _refreshed(self, pool: Pool, now: float) -> Pool:

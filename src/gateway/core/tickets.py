@@ -12,6 +12,7 @@ from gateway.core.model import FailureKind, Instance, InstanceKey, Outcome, Reas
 if TYPE_CHECKING:
     from gateway.core.breaker import Permit
     from gateway.core.pool import Member, Pool
+    from gateway.core.timers import Timer
 
 
 class TicketState(Enum):
@@ -25,7 +26,19 @@ class TicketState(Enum):
 class Ticket:
     """One accepted request. It keeps the version of the route it matched, and ends exactly once."""
 
-    __slots__ = ("attempt", "attempts", "facts", "id", "outcome", "pool", "queued_until", "route", "state", "tried")
+    __slots__ = (
+        "attempt",
+        "attempts",
+        "expiry",
+        "facts",
+        "id",
+        "outcome",
+        "pool",
+        "queued_until",
+        "route",
+        "state",
+        "tried",
+    )
 
     def __init__(self, ticket_id: int, route: Route, facts: RequestFacts, pool: Pool) -> None:
         self.id = ticket_id
@@ -38,6 +51,7 @@ class Ticket:
         self.attempts = 0
         self.tried: tuple[InstanceKey, ...] = ()
         self.queued_until = 0.0
+        self.expiry: Timer | None = None
 
 
 class Attempt:

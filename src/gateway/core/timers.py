@@ -3,31 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 Step = Callable[[float], None]
 
 
+class Timer:
+    """One step to come; cancelled, it lets go of the step at once."""
+
+    __slots__ = ("step",)
+
+    def __init__(self, step: Step) -> None:
+        self.step: Step | None = step
+
+
 class Timers:
-    """Steps by their time in monotonic seconds; equal times run in the order they were set.
+    """Steps by their time in monotonic seconds; equal times run in the order they were set."""
 
-    Nothing is cancelled: a step whose cause is gone finds that out and does nothing.
-    """
-
-    __slots__ = ("_count", "_heap")
+    __slots__ = ("_cancelled", "_count", "_heap")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Step]] = []
+        self._heap: list[tuple[float, int, Timer]] = []
         self._count = 0
+        self._cancelled = 0
 
-    def at(self, when: float, step: Step) -> None:
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def at(self, when: float, step: Step) -> Timer:
         self._count += 1
-        heappush(self._heap, (when, self._count, step))
+        timer = Timer(step)
+        heappush(self._heap, (when, self._count, timer))
+        return timer
+
+    def cancel(self, timer: Timer) -> None:
+        """Does nothing where the step has run. Cancelled timers are swept out once they are the greater part."""
+        if timer.step is None:
+            return
+        timer.step = None
+        self._cancelled += 1
+        if 2 * self._cancelled > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2].step is not None]
+            heapify(self._heap)
+            self._cancelled = 0
 
     @property
     def next(self) -> float | None:
-        return self._heap[0][0] if self._heap else None
+        heap = self._heap
+        while heap and heap[0][2].step is None:
+            heappop(heap)
+            self._cancelled -= 1
+        return heap[0][0] if heap else None
 
     def run(self, now: float) -> None:
-        while self._heap and self._heap[0][0] <= now:
-            heappop(self._heap)[2](now)
+        when = self.next
+        while when is not None and when <= now:
+            timer = heappop(self._heap)[2]
+            step, timer.step = timer.step, None
+            if step is not None:
+                step(now)
+            when = self.next
