@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 
+from gateway.core.model import Reason
 from gateway.discovery.documents import RouteDocument, ServicePolicyDocument
+from gateway.proxy.refusals import TITLES
 from gateway.settings import NO_FLAG, Settings, environment_name, flag_name, shown_default
 
 FOLDER = Path("docs/reference")
@@ -100,7 +102,58 @@ trusted_hops = ["10.0.0.0/8"]
 ```
 """
 
+_PROBLEMS = """# Problems
+
+What the gateway itself answers, as `application/problem+json` (RFC 9457). The `type` is `urn:alims-gateway:problem:`
+and the reason; the same reason is in the access log, and in the metric `gateway_refusals_total`. `request_id` leads to the
+line of the access log. No problem names an address or repeats what the client sent.
+
+| reason | status | means | what to look at |
+|---|---|---|---|
+"""
+_MEANINGS: dict[Reason, tuple[str, str]] = {
+    Reason.NO_ROUTE: ("No route matches.", "`gateway routes list`: hostname, path, method, headers"),
+    Reason.NO_HEALTHY_INSTANCE: (
+        "The route matched, and Consul calls no instance of its services passing or warning (the status may be another: `when_empty`).",
+        "`/v1/services`; the checks in Consul",
+    ),
+    Reason.CIRCUIT_OPEN: (
+        "Instances are healthy in Consul, and the circuit of each is open; `Retry-After` says when one is probed.",
+        "`/v1/circuits`; what the instances answered",
+    ),
+    Reason.QUEUE_FULL: ("All places are taken, and as many wait as may.", "`limits` of the route"),
+    Reason.QUEUE_TIMEOUT: ("No place came free within `limits.queue_timeout`.", "`limits`; how slow the service is"),
+    Reason.UPSTREAM_TIMEOUT: ("No response head in time.", "`timeouts` of the route; the service"),
+    Reason.UPSTREAM_RESET: ("The instance broke the connection, or did not answer in HTTP.", "the service's logs"),
+    Reason.UPSTREAM_UNREACHABLE: ("No connection could be made.", "the instance's address and port; `connect.timeout`"),
+    Reason.LOOP_DETECTED: (
+        "The request has passed this gateway before (`Via`).",
+        "a service that is a gateway in front",
+    ),
+    Reason.BAD_REQUEST: ("The request cannot be understood safely, or not be forwarded so.", "`detail`; the client"),
+    Reason.BODY_TOO_LARGE: ("The body is larger than `limits.body`.", "`limits` of the route"),
+    Reason.REQUEST_TIMEOUT: ("The client was too slow.", "`head_timeout`, `body_grace`, `body_rate`"),
+    Reason.EXPECTATION_FAILED: ("`Expect` asks for something else than `100-continue`.", "the client"),
+    Reason.METHOD_NOT_ALLOWED: ("CONNECT: this is no forward proxy.", "the client"),
+    Reason.URI_TOO_LONG: ("The request line is longer than `max_line`.", "settings"),
+    Reason.HEADERS_TOO_LARGE: ("The head is larger than `max_field`, `max_fields`, `max_head`.", "settings"),
+    Reason.NOT_IMPLEMENTED: ("A transfer coding other than `chunked`.", "the client"),
+    Reason.VERSION_NOT_SUPPORTED: ("Not HTTP/1.1 or 1.0.", "the client, or what is in front"),
+}
+
 Schema = dict[str, Any]
+
+
+def problems_page() -> str:
+    rows = [
+        f"| `{reason.value}` | {TITLES[reason][0]} | {means} | {_cell(look)} |"
+        for reason in Reason
+        for means, look in [_MEANINGS[reason]]
+    ]
+    internal = (
+        "| `internal_error` | 500 | The gateway has an error of its own. | its log, by `request_id`; please report it |"
+    )
+    return _NOTE + _PROBLEMS + "\n".join([*rows, internal]) + "\n"
 
 
 def settings_page() -> str:
@@ -206,6 +259,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "routes.md": lambda: document_page(_ROUTES, RouteDocument.model_json_schema()),
     "service-policy.md": lambda: document_page(_POLICY, ServicePolicyDocument.model_json_schema()),
     "settings.md": settings_page,
+    "problems.md": problems_page,
 }
 
 

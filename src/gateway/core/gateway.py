@@ -64,7 +64,6 @@ _STATUSES = {
     Reason.NOT_IMPLEMENTED: 501,
     Reason.VERSION_NOT_SUPPORTED: 505,
     Reason.LOOP_DETECTED: 508,
-    Reason.DRAINING: 503,
 }
 """Of all refusals, so that a shell may end a ticket with any; a route's `when_empty` may choose others for two."""
 

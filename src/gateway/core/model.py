@@ -346,7 +346,6 @@ class Reason(Enum):
     HEADERS_TOO_LARGE = "headers_too_large"
     NOT_IMPLEMENTED = "not_implemented"
     VERSION_NOT_SUPPORTED = "version_not_supported"
-    DRAINING = "draining"
 
 
 class Outcome(Enum):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -14,7 +15,7 @@ from gateway.core.model import Reason
 
 PROBLEM_TYPE = "urn:alims-gateway:problem:"
 
-_TITLES = {
+TITLES: Mapping[Reason, tuple[int, str]] = {
     Reason.NO_ROUTE: (404, "No route matches the request"),
     Reason.NO_HEALTHY_INSTANCE: (503, "No healthy instance of the service"),
     Reason.CIRCUIT_OPEN: (503, "The circuits of all instances are open"),
@@ -33,7 +34,6 @@ _TITLES = {
     Reason.HEADERS_TOO_LARGE: (431, "The header fields are too large"),
     Reason.NOT_IMPLEMENTED: (501, "Not implemented"),
     Reason.VERSION_NOT_SUPPORTED: (505, "The version of HTTP is not supported"),
-    Reason.DRAINING: (503, "The gateway is shutting down"),
 }
 _INTERNAL = ("internal_error", 500, "Internal error")
 
@@ -62,11 +62,11 @@ class Refusal:
     def code(self) -> int:
         if self.status is not None:
             return self.status
-        return _INTERNAL[1] if self.reason is None else _TITLES[self.reason][0]
+        return _INTERNAL[1] if self.reason is None else TITLES[self.reason][0]
 
     def body(self, request_id: str) -> bytes:
         reason = self.reason
-        kind, title = (_INTERNAL[0], _INTERNAL[2]) if reason is None else (reason.value, _TITLES[reason][1])
+        kind, title = (_INTERNAL[0], _INTERNAL[2]) if reason is None else (reason.value, TITLES[reason][1])
         problem: dict[str, str | int] = {"type": PROBLEM_TYPE + kind, "title": title, "status": self.code}
         if self.detail is not None:
             problem["detail"] = self.detail

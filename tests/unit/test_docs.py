@@ -1,0 +1,62 @@
+"""What the pages say is tried: links lead somewhere, examples are accepted, metrics and commands exist."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from gateway import settings
+from gateway.core.model import Route
+from gateway.discovery.documents import parse_route
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")])
+BLOCK = re.compile(r"^ *```(\w+)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+
+
+def _blocks(page: Path, language: str) -> list[str]:
+    return [text for name, text in BLOCK.findall(page.read_text()) if name == language]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if not target.startswith(("http://", "https://", "#")):
+            assert (page.parent / target.split("#")[0]).exists(), f"{page.name} links to {target}"
+
+
+def test_routes_written_on_a_command_line_are_accepted() -> None:
+    found = [
+        (page.name, text)
+        for page in PAGES
+        for block in _blocks(page, "sh")
+        for text in re.findall(r"kv put \S+/routes/\S+ '(\{.*\})'", block)
+    ]
+    assert found
+    for name, text in found:
+        assert isinstance(parse_route("example", text.encode(), 1), Route), f"{name}: {text}"
+
+
+def test_settings_files_are_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = [block for page in PAGES for block in _blocks(page, "toml")]
+    assert blocks
+    for block in blocks:
+        file = tmp_path / "gateway.toml"
+        file.write_text(block)
+        settings.load(file=file)
+
+
+def test_json_is_json() -> None:
+    for page in PAGES:
+        for block in _blocks(page, "json"):
+            json.loads(block)
+
+
+def test_metrics_that_are_named_exist() -> None:
+    from gateway.telemetry.instruments import COUNTERS, GAUGES
+
+    known = {instrument.name.replace(".", "_") for instrument in (*COUNTERS, *GAUGES)}
+    text = (ROOT / "docs" / "operating.md").read_text()
+    for name in re.findall(r"`(gateway_[a-z_]+)", text):
+        assert name.removesuffix("_total").removesuffix("_seconds") in known, name
