@@ -113,9 +113,7 @@ def _setting(default: Any, group: str, description: str, unit: str = "") -> Any:
 class Settings(BaseSettings):
     """All settings of one gateway process, checked and frozen. Made by `load`; durations are seconds, sizes bytes."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=ENVIRONMENT_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, hide_input_in_errors=True
-    )
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
 
     mode: Literal["edge", "sidecar"] = _setting(
         "edge",

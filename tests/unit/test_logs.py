@@ -60,7 +60,13 @@ def test_extra_fields_cannot_replace_the_head() -> None:
 @pytest.mark.parametrize("style", ["json", "console"])
 def test_foreign_text_cannot_break_a_line(style: Literal["json", "console"]) -> None:
     hostile = "a\r\nb\x1b[2J\x9b\u202e\x00" + b"\xff\xe9".decode("utf-8", "surrogateescape")
-    for line in (_logged(style, hostile), _logged(style, "m", path=hostile), _logged(style, "m", path=[hostile])):
+    for line in (
+        _logged(style, hostile),
+        _logged(style, "m", path=hostile),
+        _logged(style, "m", path=[hostile]),
+        _logged(style, "m", path={hostile: 1}),
+        _logged(style, "m", **{hostile: 1}),
+    ):
         assert line.endswith("\n")
         assert line.count("\n") == 1
         shown = json.dumps(json.loads(line), ensure_ascii=False) if style == "json" else line
