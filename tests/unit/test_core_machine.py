@@ -1,0 +1,486 @@
+"""The whole core under random worlds: whatever happens in whatever order, what it promises holds after each step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from gateway.core.admission import Gate
+from gateway.core.breaker import CircuitState
+from gateway.core.model import (
+    Backend,
+    Balance,
+    BalancePolicy,
+    CircuitMode,
+    CircuitPolicy,
+    FailureKind,
+    HashOn,
+    HashSource,
+    Health,
+    Instance,
+    InstanceKey,
+    Limits,
+    Reason,
+    RetryPolicy,
+    Route,
+    ServicePolicy,
+    WhenEmpty,
+)
+from gateway.core.pool import Member, Pool, Service
+from gateway.core.tickets import Attempt, Broken, Deliver, Done, End, Failure, Head, Reject, Send, Ticket, Wait
+from tests.unit.core_support import Shell, facts, instance
+
+SERVICES = ("orders", "stock")
+NAMES = ("r1", "r2", "r3")
+
+instances = st.builds(
+    lambda number, weight, warning, health, port, canary: (number, weight, warning, health, port, canary),
+    st.integers(0, 3),
+    st.sampled_from((0, 1, 1, 2, 5)),
+    st.integers(0, 2),
+    st.sampled_from((*[Health.PASSING] * 5, Health.WARNING, Health.CRITICAL, Health.MAINTENANCE)),
+    st.sampled_from((7000, 7000, 7000, 7001)),
+    st.booleans(),
+)
+views = st.lists(instances, max_size=4, unique_by=lambda each: each[0])
+backends = st.lists(
+    st.builds(
+        lambda service, weight, canary: Backend(service, weight, frozenset({"canary"} if canary else ())),
+        st.sampled_from(SERVICES),
+        st.sampled_from((1, 1, 3, 0)),
+        st.sampled_from((False, False, True)),
+    ),
+    min_size=1,
+    max_size=3,
+).filter(lambda shares: any(share.weight for share in shares))
+limits = st.builds(
+    Limits,
+    in_flight=st.sampled_from((0, 0, 1, 2)),
+    queue=st.integers(0, 4),
+    queue_timeout=st.sampled_from((0.5, 2.0)),
+)
+retries = st.builds(
+    RetryPolicy,
+    attempts=st.integers(1, 4),
+    on_failures=st.just(frozenset({FailureKind.CONNECT_FAILURE, FailureKind.RESET})),
+    on_statuses=st.sampled_from((frozenset[int](), frozenset({429, 503}))),
+)
+when_empty = st.builds(WhenEmpty, panic=st.sampled_from((None, None, Health.WARNING, Health.CRITICAL)))
+circuits = st.builds(
+    CircuitPolicy,
+    consecutive_failures=st.sampled_from((1, 2, 3)),
+    failure_ratio=st.sampled_from((0.0, 0.5)),
+    min_requests=st.just(4),
+    window=st.sampled_from((2.0, 10.0)),
+    open_for=st.sampled_from((1.0, 3.0)),
+    max_open_for=st.just(5.0),
+    half_open_probes=st.integers(1, 2),
+    max_open=st.sampled_from((1.0, 1.0, 0.5, 0.0)),
+    mode=st.sampled_from((*[CircuitMode.ENFORCE] * 4, CircuitMode.SHADOW, CircuitMode.OFF)),
+)
+balances = st.sampled_from(
+    (
+        Balance(),
+        Balance(),
+        Balance(BalancePolicy.LEAST_REQUEST),
+        Balance(BalancePolicy.RING_HASH, HashOn(HashSource.CLIENT_IP)),
+    )
+)
+policies = st.builds(
+    lambda circuit, balance, cap, slow: (circuit, balance, cap, slow),
+    circuits,
+    balances,
+    st.sampled_from((0, 0, 1, 2)),
+    st.sampled_from((0.0, 0.0, 2.0)),
+)
+
+Place = tuple[str, InstanceKey, tuple[str, int]]
+
+
+class CoreMachine(RuleBasedStateMachine):
+    """Counts for itself what each decision means, and compares."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mirror: dict[str, dict[InstanceKey, Instance]] = {service: {} for service in SERVICES}
+        self.policies: dict[str, ServicePolicy] = {}
+        self.known: dict[str, Route] = {}
+        self.version = 0
+        self.opened = 0
+        self.ended: set[int] = set()
+        self.waiting: dict[int, tuple[Ticket, Pool]] = {}
+        """Tickets told to wait, with the pool they began to wait for."""
+        self.flying: dict[int, Attempt] = {}
+        self.delivered: set[int] = set()
+
+    @initialize(
+        draw=st.integers(0, 99),
+        in_flight=st.sampled_from((0, 1)),
+        cap=st.sampled_from((0, 1)),
+        node=st.sampled_from((None, None, "n0")),
+    )
+    def begin(self, draw: int, in_flight: int, cap: int, node: str | None) -> None:
+        state = draw
+
+        def drawn() -> float:
+            nonlocal state
+            state = (state * 37 + 11) % 100
+            return state / 100
+
+        self.shell = Shell(draw=drawn, prefer_node=node)
+        self.core = self.shell.core
+        for service in SERVICES:
+            self.a_view_arrives(service, [(number, 1, 1, Health.PASSING, 7000, number == 0) for number in range(2)])
+            self.a_policy_is_put(service, (CircuitPolicy(2, 0.0, open_for=1.0), Balance(), cap, 0.0))
+        for name, shares in zip(NAMES, (("orders",), ("orders", "stock"), ("stock",)), strict=True):
+            self.a_route_is_put(
+                name, [Backend(share) for share in shares], Limits(in_flight, 3), RetryPolicy(), WhenEmpty()
+            )
+
+    # --- the world changes ---
+
+    @rule(service=st.sampled_from(SERVICES), view=views)
+    def a_view_arrives(self, service: str, view: Sequence[tuple[int, int, int, Health, int, bool]]) -> None:
+        made = [
+            instance(
+                f"{service}{number}", weight, service=service, node=f"n{number % 2}", port=port + 10 * number,
+                health=health, warning=warning, tags=("canary",) if canary else (),
+            )
+            for number, weight, warning, health, port, canary in view
+        ]  # fmt: skip
+        before = dict(self.circuit_marks())
+        old, self.mirror[service] = self.mirror[service], {each.key: each for each in made}
+        difference = self.shell.view(*made, service=service)
+        gone = {each.key for each in difference.deregistered}
+        assert gone == {key for key, each in old.items() if self.endpoint_of(service, key) != each.endpoint}
+        self.settle()
+        self.circuits_survived(before)
+
+    def endpoint_of(self, service: str, key: InstanceKey) -> tuple[str, int] | None:
+        found = self.mirror[service].get(key)
+        return found.endpoint if found else None
+
+    @rule(service=st.sampled_from(SERVICES))
+    def a_service_is_forgotten(self, service: str) -> None:
+        self.mirror[service] = {}
+        self.shell.forget(service)
+        self.settle()
+
+    @rule(name=st.sampled_from(NAMES), shares=backends, limits=limits, retry=retries, when_empty=when_empty)
+    def a_route_is_put(
+        self, name: str, shares: Sequence[Backend], limits: Limits, retry: RetryPolicy, when_empty: WhenEmpty
+    ) -> None:
+        self.version += 1
+        self.known[name] = Route(name, self.version, tuple(shares), limits=limits, retry=retry, when_empty=when_empty)
+        self.apply_routes()
+
+    @rule(name=st.sampled_from(NAMES))
+    def a_route_is_deleted(self, name: str) -> None:
+        self.known.pop(name, None)
+        self.apply_routes()
+
+    def apply_routes(self) -> None:
+        before = dict(self.circuit_marks())
+        self.shell.routes(*self.known.values())
+        self.settle()
+        self.circuits_survived(before)
+
+    @rule(service=st.sampled_from(SERVICES), made=policies)
+    def a_policy_is_put(self, service: str, made: tuple[CircuitPolicy, Balance, int, float]) -> None:
+        circuit, balance, cap, slow_start = made
+        self.policies[service] = ServicePolicy(
+            service, self.version, circuit, balance, in_flight_per_instance=cap, slow_start=slow_start
+        )
+        before = dict(self.circuit_marks())
+        self.shell.policies(*self.policies.values())
+        self.settle()
+        self.circuits_survived(before)
+
+    @rule(seconds=st.sampled_from((0.1, 0.5, 1.0, 3.0, 6.0)))
+    def time_passes(self, seconds: float) -> None:
+        self.shell.wait(seconds)
+        self.settle()
+
+    @rule(seconds=st.sampled_from((1.0, 6.0)))
+    def time_passes_and_the_tick_is_late(self, seconds: float) -> None:
+        self.shell.now += seconds
+        self.shell.wait(0.0)
+        self.settle()
+
+    # --- requests ---
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data(), method=st.sampled_from(("GET", "GET", "POST")), client=st.integers(0, 5))
+    def a_request_comes(self, data: st.DataObject, method: str, client: int) -> None:
+        route = self.known[data.draw(st.sampled_from(sorted(self.known)))]
+        self.opened += 1
+        ahead = [ticket for ticket, _ in self.waiting.values() if not ticket.tried]
+        decision = self.shell.request(route, facts(method, client_ip=f"192.0.2.{client}"))
+        if isinstance(decision, Send):
+            pool = decision.attempt.ticket.pool
+            assert not any(ticket.pool is pool and ticket.route.name == route.name for ticket in ahead), (
+                "jumped the queue"
+            )
+        self.decided(decision)
+        self.settle()
+
+    @precondition(lambda self: set(self.flying) - self.delivered)
+    @rule(data=st.data(), status=st.sampled_from((200, 200, 404, 429, 500, 503, 101)), replayable=st.booleans())
+    def a_head_comes(self, data: st.DataObject, status: int, replayable: bool) -> None:
+        attempt = self.flying[data.draw(st.sampled_from(sorted(set(self.flying) - self.delivered)))]
+        self.reported(attempt, Head(status, replayable))
+
+    @precondition(lambda self: self.delivered)
+    @rule(data=st.data(), cut=st.sampled_from((False, False, True)))
+    def a_body_ends(self, data: st.DataObject, cut: bool) -> None:
+        attempt = self.flying[data.draw(st.sampled_from(sorted(self.delivered)))]
+        self.reported(attempt, Failure(FailureKind.TRUNCATED, False) if cut else End())
+
+    @precondition(lambda self: set(self.flying) - self.delivered)
+    @rule(
+        data=st.data(),
+        kind=st.sampled_from([kind for kind in FailureKind if kind is not FailureKind.TRUNCATED]),
+        replayable=st.booleans(),
+    )
+    def an_attempt_fails(self, data: st.DataObject, kind: FailureKind, replayable: bool) -> None:
+        attempt = self.flying[data.draw(st.sampled_from(sorted(set(self.flying) - self.delivered)))]
+        self.reported(attempt, Failure(kind, replayable))
+
+    @precondition(lambda self: self.flying or self.waiting)
+    @rule(data=st.data())
+    def a_client_leaves(self, data: st.DataObject) -> None:
+        ticket = self.a_ticket(data)
+        self.shell.abandon(ticket)
+        self.gone(ticket.id)
+        self.settle()
+        self.shell.abandon(ticket)
+
+    @precondition(lambda self: set(self.flying) - self.delivered or self.waiting)
+    @rule(data=st.data())
+    def the_shell_refuses(self, data: st.DataObject) -> None:
+        ticket = self.a_ticket(data, undelivered=True)
+        self.decided(self.shell.reject(ticket, Reason.REQUEST_TIMEOUT))
+        self.settle()
+
+    def a_ticket(self, data: st.DataObject, *, undelivered: bool = False) -> Ticket:
+        number = data.draw(
+            st.sampled_from(
+                sorted((set(self.flying) - self.delivered if undelivered else set(self.flying)) | set(self.waiting))
+            )
+        )
+        return self.waiting[number][0] if number in self.waiting else self.flying[number].ticket
+
+    def reported(self, attempt: Attempt, result: Head | End | Failure) -> None:
+        number, had_head = attempt.ticket.id, attempt.ticket.id in self.delivered
+        decision = self.shell.report(attempt, result)
+        if isinstance(decision, Deliver):
+            assert not had_head
+            self.delivered.add(number)
+        else:
+            assert not had_head or isinstance(decision, Done | Broken), "something else after the head"
+            if isinstance(decision, Done | Broken):
+                self.gone(number)
+            else:
+                self.flying.pop(number)
+                self.decided(decision)
+        if isinstance(decision, Wait):
+            assert number not in self.shell.woken, "told to wait and woken in one step"
+        self.settle()
+
+    # --- what decisions mean ---
+
+    def settle(self) -> None:
+        woken = list(self.shell.woken.values())
+        self.shell.woken.clear()
+        for decision in woken:
+            ticket = decision.attempt.ticket if isinstance(decision, Send) else decision.ticket
+            _, pool = self.waiting.pop(ticket.id)
+            if isinstance(decision, Send) and len(ticket.tried) == 0 and ticket.pool is pool:
+                ahead = [
+                    other.id
+                    for other, began in self.waiting.values()
+                    if other.pool is pool is began and other.route.name == ticket.route.name and not other.tried
+                ]
+                assert all(ticket.id < other for other in ahead), "not first in, first out"
+            self.decided(decision)
+
+    def decided(self, decision: object) -> None:
+        if isinstance(decision, Send):
+            self.sent(decision.attempt)
+        elif isinstance(decision, Wait):
+            ticket = decision.ticket
+            self.waiting[ticket.id] = (ticket, ticket.pool)
+            assert (
+                sum(other.route.name == ticket.route.name for other, _ in self.waiting.values())
+                <= ticket.route.limits.queue
+            )
+        else:
+            assert isinstance(decision, Reject)
+            assert decision.ticket.attempt is None or decision.ticket.id not in self.delivered
+            self.gone(decision.ticket.id)
+
+    def gone(self, number: int) -> None:
+        assert number not in self.ended, "ended twice"
+        self.ended.add(number)
+        self.waiting.pop(number, None)
+        self.flying.pop(number, None)
+        self.delivered.discard(number)
+
+    def sent(self, attempt: Attempt) -> None:
+        ticket, member = attempt.ticket, attempt.member
+        assert ticket.id not in self.ended
+        assert ticket.id not in self.flying
+        self.flying[ticket.id] = attempt
+        service = attempt.instance.service
+        held = self.mirror[service].get(attempt.instance.key)
+        assert held == attempt.instance, "picked what the mirror does not hold"
+        self.may_be_picked(ticket, held)
+        self.circuit_permitted(attempt)
+        cap = member.service.policy.in_flight_per_instance
+        assert not cap or sum(self.place(other) == self.place(attempt) for other in self.flying.values()) <= cap
+        mine = [
+            other.ticket.route.limits.in_flight
+            for other in self.flying.values()
+            if other.ticket.route.name == ticket.route.name
+        ]
+        assert 0 in mine or len(mine) <= max(mine)
+        assert ticket.attempts <= ticket.route.retry.attempts
+        if attempt.instance.key in ticket.tried:
+            others = [
+                other
+                for other in self.candidates(ticket.pool)
+                if other.key not in ticket.tried and other.circuit.state is CircuitState.CLOSED
+            ]
+            assert not others, "a retry on the same instance although another is permitted"
+
+    def place(self, attempt: Attempt) -> Place:
+        return (attempt.instance.service, attempt.instance.key, attempt.instance.endpoint)
+
+    def may_be_picked(self, ticket: Ticket, held: Instance) -> None:
+        if not held.weight:
+            panic = ticket.route.when_empty.panic
+            assert panic is not None
+            assert Health.PASSING < held.health <= panic
+            selected = [each for each in self.mirror[held.service].values() if ticket.pool.selector.selects(each)]
+            assert not any(each.weight for each in selected), "panicked without need"
+        shares = [
+            backend.weight
+            for backend in ticket.route.backends
+            if backend.service == held.service and backend.tags <= held.tags
+        ]
+        assert any(shares), "a backend without weight was picked"
+
+    def circuit_permitted(self, attempt: Attempt) -> None:
+        circuit, policy = attempt.member.circuit, attempt.policy.circuit
+        if attempt.permit.epoch == circuit.epoch:
+            if policy.mode is CircuitMode.ENFORCE:
+                assert circuit.state is not CircuitState.OPEN
+                assert attempt.permit.probe == (circuit.state is CircuitState.HALF_OPEN)
+            assert circuit.probes <= policy.half_open_probes or not attempt.permit.probe
+
+    def circuit_marks(self) -> Iterator[tuple[Place, tuple[object, ...]]]:
+        for service, members in self.mirror.items():
+            for view in self.core.circuits():
+                if view.service == service and view.key in members:
+                    place = (service, view.key, members[view.key].endpoint)
+                    yield place, (view.state, view.since, view.openings, view.consecutive_failures)
+
+    def circuits_survived(self, before: dict[Place, tuple[object, ...]]) -> None:
+        for place, marks in self.circuit_marks():
+            assert place not in before or before[place] == marks, "a change of the world touched a circuit"
+
+    # --- what holds after each step ---
+
+    def services(self) -> dict[str, Service]:
+        return self.core._services._services
+
+    def gates(self) -> dict[str, Gate]:
+        return self.core._gates
+
+    def candidates(self, pool: Pool) -> list[Member]:
+        """Members whose health lets them be picked, told anew from the rules."""
+        selected = [each for each in pool.service.members.values() if pool.selector.selects(each.instance)]
+        weighted = [each for each in selected if each.instance.weight]
+        panic = pool.selector.panic
+        if not weighted and panic is not None:
+            weighted = [each for each in selected if each.instance.health <= panic and each.instance.weight_passing]
+        return weighted
+
+    @invariant()
+    def counts_are_right(self) -> None:
+        loads = {load.route: load for load in self.core.loads()}
+        flying = Counter(attempt.ticket.route.name for attempt in self.flying.values())
+        waiting = Counter(ticket.route.name for ticket, _ in self.waiting.values())
+        for name in {*loads, *flying, *waiting}:
+            load = loads[name]
+            assert (load.in_flight, load.queued) == (flying[name], waiting[name])
+        members = Counter(attempt.member for attempt in self.flying.values())
+        probes = Counter(
+            attempt.member
+            for attempt in self.flying.values()
+            if attempt.permit.probe and not attempt.judged and attempt.permit.epoch == attempt.member.circuit.epoch
+        )
+        for service in self.services().values():
+            for member in service.members.values():
+                assert member.in_flight == members[member]
+                assert member.circuit.probes == probes[member]
+
+    @invariant()
+    def every_ticket_is_somewhere(self) -> None:
+        counters = self.core.counters
+        assert counters.tickets == self.opened
+        assert sum(counters.outcomes.values()) == len(self.ended)
+        assert len(self.ended) + len(self.waiting) + len(self.flying) == self.opened
+        assert not set(self.waiting) & set(self.flying)
+
+    @invariant()
+    def nobody_waits_for_what_is_there(self) -> None:
+        blocked: set[tuple[str, Pool]] = set()
+        for ticket, _ in sorted(self.waiting.values(), key=lambda pair: pair[0].id):
+            gate, pool = self.gates()[ticket.route.name], ticket.pool
+            if not ticket.tried and (ticket.route.name, pool) in blocked:
+                continue
+            limit = ticket.route.limits.in_flight
+            if limit and gate.in_flight >= limit:
+                blocked.add((ticket.route.name, pool))
+                continue
+            policy = pool.service.policy
+            permitted = [each for each in self.candidates(pool) if each.circuit.permits(policy.circuit)]
+            cap = policy.in_flight_per_instance
+            eligible = [each for each in permitted if not cap or each.in_flight < cap]
+            untried = [each for each in eligible if each.key not in ticket.tried]
+            exhausted = all(each.key in ticket.tried for each in permitted)
+            assert not untried, "waits although an instance could take it"
+            assert not (eligible and exhausted), "waits although its last resort could take it"
+
+    @invariant()
+    def every_wait_has_an_end(self) -> None:
+        for ticket, _ in self.waiting.values():
+            deadline = self.core.next_deadline
+            assert deadline is not None
+            assert deadline <= ticket.queued_until
+
+    def teardown(self) -> None:
+        if not hasattr(self, "shell"):
+            return
+        while self.flying:
+            number, attempt = next(iter(self.flying.items()))
+            if number not in self.delivered:
+                self.reported(attempt, Head(200, False))
+            self.reported(attempt, End())
+        self.shell.wait(3.0)
+        self.settle()
+        assert not self.waiting
+        self.counts_are_right()
+        self.every_ticket_is_somewhere()
+        assert all(load.in_flight == load.queued == 0 for load in self.core.loads())
+
+
+TestCore = CoreMachine.TestCase
+TestCore.settings = settings(
+    max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
