@@ -105,8 +105,8 @@ trusted_hops = ["10.0.0.0/8"]
 _PROBLEMS = """# Problems
 
 What the gateway itself answers, as `application/problem+json` (RFC 9457). The `type` is `urn:alims-gateway:problem:`
-and the reason; the same reason is in the access log, and in the metric `gateway_refusals_total`. `request_id` leads to the
-line of the access log. No problem names an address or repeats what the client sent.
+and the reason; the same reason is in the access log, and in the metric `gateway_refusals_total`. `request_id` leads to
+the line of the access log. No problem names an address or repeats what the client sent.
 
 | reason | status | means | what to look at |
 |---|---|---|---|
@@ -114,7 +114,8 @@ line of the access log. No problem names an address or repeats what the client s
 _MEANINGS: dict[Reason, tuple[str, str]] = {
     Reason.NO_ROUTE: ("No route matches.", "`gateway routes list`: hostname, path, method, headers"),
     Reason.NO_HEALTHY_INSTANCE: (
-        "The route matched, and Consul calls no instance of its services passing or warning (the status may be another: `when_empty`).",
+        "The route matched, and Consul calls no instance of its services passing or warning. `when_empty` may choose "
+        "another status.",
         "`/v1/services`; the checks in Consul",
     ),
     Reason.CIRCUIT_OPEN: (
