@@ -37,7 +37,7 @@ test-long: setup ## outages of a minute, bodies of a gigabyte
 lint: $(READY) ## ruff, mypy --strict, import contracts
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
-	@$(BIN)/mypy --no-error-summary src tests
+	@$(BIN)/mypy --no-error-summary src tests benchmarks specs
 	@$(BIN)/lint-imports --no-logo
 
 format: $(READY) ## rewrite the sources as lint wants them
@@ -45,10 +45,11 @@ format: $(READY) ## rewrite the sources as lint wants them
 	@$(BIN)/ruff format --quiet .
 
 bench: setup ## figures, each against something measured in the same run
-	@$(WITH_CONSUL) benchmarks/run
+	@$(WITH_CONSUL); export CONSUL_BIN; set -e; for script in benchmarks/*.py; do \
+		echo "== $$script"; $(BIN)/python -m benchmarks.$$(basename $$script .py); done
 
 model-check: setup ## the specification, by TLC (needs Java)
-	@specs/check
+	@$(BIN)/python specs/check
 
 lock: $(READY) ## write requirements.lock anew from pyproject.toml (needs uv on PATH)
 	@uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-header --no-annotate --no-emit-index-url \
