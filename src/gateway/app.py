@@ -11,6 +11,7 @@ import signal
 from collections.abc import Iterable, Mapping, Sequence
 
 import uvloop
+from pydantic import JsonValue
 
 from gateway import __version__
 from gateway.admin.readiness import judge
@@ -21,7 +22,7 @@ from gateway.core.model import Instance, Route, ServicePolicy
 from gateway.core.views import CircuitChange, CircuitView, RouteLoad
 from gateway.discovery.consul_client import ConsulClient
 from gateway.discovery.consul_settings import ConsulSettings
-from gateway.discovery.documents import Rejection
+from gateway.discovery.documents import Rejection, describe, describe_policy
 from gateway.discovery.duty import DutyState
 from gateway.discovery.errors import ConsulError
 from gateway.discovery.regex import compile_full_match
@@ -204,6 +205,12 @@ class App:
 
     def routes(self) -> Iterable[Route]:
         return self._core.table.routes.values()
+
+    def describe_route(self, route: Route) -> Mapping[str, JsonValue]:
+        return describe(route)
+
+    def describe_policy(self, policy: ServicePolicy) -> Mapping[str, JsonValue]:
+        return describe_policy(policy)
 
     def policies(self) -> Mapping[str, ServicePolicy]:
         return self._core.policies

@@ -9,9 +9,8 @@ import msgspec
 from aiohttp import web
 
 from gateway.admin import views
-from gateway.admin.documents import Object
 from gateway.admin.guards import HEADERS, guard, is_loopback
-from gateway.admin.sources import AdminSources
+from gateway.admin.sources import AdminSources, Object
 
 ENDPOINTS = {
     "/healthz": "200 while the process lives",
@@ -91,12 +90,14 @@ class AdminServer:
     async def _routes(self, _: web.Request) -> web.Response:
         routes, loads = list(self._sources.routes()), list(self._sources.loads())
         rejections = list(self._sources.rejections())
-        return await _json(lambda: views.routes_body(routes, loads, rejections), len(routes))
+        describe = self._sources.describe_route
+        return await _json(lambda: views.routes_body(routes, loads, rejections, describe), len(routes))
 
     async def _services(self, _: web.Request) -> web.Response:
         services, policies = dict(self._sources.services()), dict(self._sources.policies())
         circuits = {circuit.key: circuit for circuit in self._sources.circuits()}
-        return await _json(lambda: views.services_body(services, policies, circuits), len(circuits) + len(services))
+        describe, size = self._sources.describe_policy, len(circuits) + len(services)
+        return await _json(lambda: views.services_body(services, policies, circuits, describe), size)
 
     async def _circuits(self, _: web.Request) -> web.Response:
         circuits, now = list(self._sources.circuits()), self._sources.now()

@@ -9,6 +9,9 @@ from typing import Protocol
 from gateway.core.model import Instance, Route, ServicePolicy
 from gateway.core.views import CircuitView, RouteLoad
 
+Json = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
+Object = dict[str, Json]
+
 
 class ViewLike(Protocol):
     """One view of Consul. `age` in seconds, None before the first confirmation; `last_change` in Unix time."""
@@ -89,6 +92,12 @@ class AdminSources(Protocol):
         """Such as id, mode, prefix, version."""
 
     def routes(self) -> Iterable[Route]: ...
+    def describe_route(self, route: Route) -> Mapping[str, Json]:
+        """As a document, in operators' words; may be called in a thread."""
+
+    def describe_policy(self, policy: ServicePolicy) -> Mapping[str, Json]:
+        """As a document, in operators' words; may be called in a thread."""
+
     def policies(self) -> Mapping[str, ServicePolicy]: ...
     def services(self) -> Mapping[str, Sequence[Instance]]: ...
     def circuits(self) -> Iterable[CircuitView]: ...

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from gateway.admin.documents import Json, Object, policy_document, route_document
-from gateway.admin.sources import ConsulStanding, DutyLike, RejectionLike, ViewLike
+from gateway.admin.sources import ConsulStanding, DutyLike, Json, Object, RejectionLike, ViewLike
 from gateway.core.model import Instance, InstanceKey, Route, ServicePolicy
 from gateway.core.views import CircuitView, RouteLoad
 
 
-def routes_body(routes: Iterable[Route], loads: Iterable[RouteLoad], rejections: Sequence[RejectionLike]) -> Object:
+def routes_body(
+    routes: Iterable[Route],
+    loads: Iterable[RouteLoad],
+    rejections: Sequence[RejectionLike],
+    describe: Callable[[Route], Mapping[str, Json]],
+) -> Object:
     load = {item.route: item for item in loads}
     return {
         "routes": [
@@ -20,7 +24,7 @@ def routes_body(routes: Iterable[Route], loads: Iterable[RouteLoad], rejections:
                 "version": route.version,
                 "in_flight": load[route.name].in_flight if route.name in load else 0,
                 "queued": load[route.name].queued if route.name in load else 0,
-                "document": route_document(route),
+                "document": describe(route),
             }
             for route in sorted(routes, key=lambda route: route.name)
         ],
@@ -43,13 +47,14 @@ def services_body(
     services: Mapping[str, Sequence[Instance]],
     policies: Mapping[str, ServicePolicy],
     circuits: Mapping[InstanceKey, CircuitView],
+    describe: Callable[[ServicePolicy], Mapping[str, Json]],
 ) -> Object:
     return {
         "services": [
             {
                 "service": service,
                 "instances": [_instance(instance, circuits.get(instance.key)) for instance in services[service]],
-                "policy": policy_document(policies.get(service) or ServicePolicy(service)),
+                "policy": describe(policies.get(service) or ServicePolicy(service)),
                 "policy_version": policies[service].version if service in policies else None,
             }
             for service in sorted(services)

@@ -114,8 +114,7 @@ the line of the access log. No problem names an address or repeats what the clie
 _MEANINGS: dict[Reason, tuple[str, str]] = {
     Reason.NO_ROUTE: ("No route matches.", "`gateway routes list`: hostname, path, method, headers"),
     Reason.NO_HEALTHY_INSTANCE: (
-        "The route matched, and Consul calls no instance of its services passing or warning. `when_empty` may choose "
-        "another status.",
+        "Consul calls no instance of the route's services passing or warning; `when_empty` may choose another status.",
         "`/v1/services`; the checks in Consul",
     ),
     Reason.CIRCUIT_OPEN: (
