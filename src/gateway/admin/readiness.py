@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gateway.admin.sources import Readiness, ViewLike
+from gateway.admin.sources import Readiness, ShownView
 
 
-def judge(views: Iterable[ViewLike], *, started: bool, draining: bool, max_age: float | None) -> Readiness:
+def judge(views: Iterable[ShownView], *, started: bool, draining: bool, max_age: float | None) -> Readiness:
     """`started` is whether the first full view (or a snapshot of one) is in force; `max_age` is seconds.
 
     Without `max_age` a stale view leaves the gateway ready: losing Consul must not take the whole fleet out.

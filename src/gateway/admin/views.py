@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from gateway.admin.sources import ConsulStanding, DutyLike, Json, Object, RejectionLike, ViewLike
+from gateway.admin.sources import ConsulStanding, DutyLike, Json, Object, RejectionLike, ShownView
 from gateway.core.model import Instance, InstanceKey, Route, ServicePolicy
 from gateway.core.views import CircuitView, RouteLoad
 
@@ -100,7 +100,7 @@ def circuits_body(circuits: Iterable[CircuitView], now: float) -> Object:
     }
 
 
-def consul_body(standing: ConsulStanding, views: Sequence[ViewLike]) -> Object:
+def consul_body(standing: ConsulStanding, views: Sequence[ShownView]) -> Object:
     ages = [view.age for view in views if view.age is not None]
     return {
         "address": standing.address,
@@ -111,7 +111,7 @@ def consul_body(standing: ConsulStanding, views: Sequence[ViewLike]) -> Object:
     }
 
 
-def _view(view: ViewLike) -> Object:
+def _view(view: ShownView) -> Object:
     return {
         "view": view.name,
         "state": view.state,
