@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -32,6 +33,7 @@ T = TypeVar("T")
 
 _SHOWN = 200
 _NEVER_ROUND_UP = 1e9
+_TLS_GOODBYE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,8 @@ class Transport:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
-            # aiohttp closes TLS transports one turn of the loop later
-            await asyncio.sleep(0)
+            # what was cancelled in flight closes on its own, some turns of the loop later
+            await asyncio.sleep(0 if self._tls is None else 2 * _TLS_GOODBYE)
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -104,7 +106,7 @@ class Transport:
             if self._settings.unix_socket is not None:
                 connector = aiohttp.UnixConnector(self._settings.unix_socket, limit=0)
             else:
-                connector = aiohttp.TCPConnector(limit=0, ssl=True if self._tls is None else self._tls)
+                connector = _tcp_connector(self._tls)
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -136,6 +138,19 @@ class Transport:
                 raise ConsulBadAnswer(f"the answer is larger than {self._settings.max_answer} bytes", where)
             chunks.append(chunk)
         return b"".join(chunks)
+
+
+def _tcp_connector(tls: ssl.SSLContext | None) -> aiohttp.TCPConnector:
+    """Without a limit, for the default of 100 starves the 101st watch.
+
+    Consul answers the TLS goodbye of a blocking query only when the query's time is over, and uvloop waits for it when
+    it is closed. aiohttp has no other public way to bound it than the parameter that it calls deprecated.
+    """
+    if tls is None:
+        return aiohttp.TCPConnector(limit=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return aiohttp.TCPConnector(limit=0, ssl=tls, ssl_shutdown_timeout=_TLS_GOODBYE)
 
 
 def _raise_for_status(status: int, content: bytes, where: str) -> None:
