@@ -171,6 +171,7 @@ async def test_an_early_answer_counts_and_ends_the_connections() -> None:
         response = await client.response()
         assert (response.status, response.body) == (403, b"no")
         assert response.value("connection") == "close"
+        assert proxy.upstream.idle_connections == {("127.0.0.1", upstream.port): 0}
         await upstream.left.wait()
         assert await client.closed()
 

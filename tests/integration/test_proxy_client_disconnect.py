@@ -193,6 +193,33 @@ async def test_a_complete_answer_that_nobody_reads_is_cut_off() -> None:
                 await asyncio.sleep(0.01)
 
 
+async def test_a_small_rest_that_nobody_reads_is_cut_off() -> None:
+    body = b"x" * 20_000
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.say(HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    options = replace(OPTIONS, write_timeout=0.2)
+    async with (
+        ScriptedUpstream(script) as upstream,
+        running_proxy(upstream, options=options) as proxy,
+        await proxy.connect(limit=1) as client,
+    ):
+        unread = 0
+        while not unread:
+            await client.say(request())
+            await proxy.record(len(upstream.requests) + 1)
+            server = proxy.listener._server
+            assert server is not None
+            (connection,) = server.open_connections
+            assert connection.transport is not None
+            unread = connection.transport.get_write_buffer_size()
+        assert unread <= len(body) + 1000, "too little to make the proxy wait"
+        async with asyncio.timeout(10):
+            while proxy.listener.connections:
+                await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize("seed", range(5))
 async def test_every_ticket_ends_once_whatever_clients_do(seed: int) -> None:
     """The count itself is asserted when the proxy stops."""

@@ -164,7 +164,7 @@ class AiohttpResponse:
         self._payload = payload
         if message.code == _SWITCHING_PROTOCOLS:
             wanted = self._request.upgrade
-            if wanted is None or not self._connection.upgraded or message.headers.get("Upgrade", "").lower() != wanted:
+            if not self._connection.upgraded or message.headers.get("Upgrade", "").lower() != wanted:
                 raise UpstreamFailure(FailureKind.RESET, f"{self._pool.authority} switched protocols unasked")
         self.phrase = (
             message.reason if is_safe_value(message.reason) and message.reason.isascii() else phrase(message.code)

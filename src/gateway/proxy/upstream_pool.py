@@ -36,11 +36,10 @@ class UpstreamPool:
 
     async def acquire(self) -> UpstreamConnection:
         """A connection to send on. Raises UpstreamFailure(CONNECT_FAILURE)."""
-        horizon = self._loop.time() - self.connect.keep_alive
         while self._idle:
-            connection, since = self._idle.pop()
+            connection, _ = self._idle.pop()
             # What an upstream said while nobody asked must not become the answer to the next request.
-            if since >= horizon and connection.is_connected() and not connection.should_close:
+            if connection.is_connected() and not connection.should_close:
                 self._busy.add(connection)
                 return connection
             connection.close()
