@@ -139,14 +139,14 @@ async def test_checks_that_an_agent_made_critical_by_its_restart_are_not_believe
         await sink.until(lambda: sink.health("orders") == {"o1": "critical", "o2": "critical"})
 
 
-async def test_hung_and_back(data_consul: ConsulAgent) -> None:
-    arrange(data_consul)
-    async with discovering(data_consul, quiet()) as running:
-        await asyncio.to_thread(data_consul.pause)
+async def test_hung_and_back(any_consul: ConsulAgent) -> None:
+    arrange(any_consul)
+    async with discovering(any_consul, quiet()) as running:
+        await asyncio.to_thread(any_consul.pause)
         await running.state("routes", "stale", within=12)
-        await asyncio.to_thread(data_consul.unpause)
+        await asyncio.to_thread(any_consul.unpause)
         await running.state("routes", "live", within=8)
-        data_consul.admin.set_check("c1", "critical")
+        any_consul.admin.set_check("c1", "critical")
         await running.sink.until(lambda: running.sink.health("orders")["o1"] == "critical")
         assert set(running.sink.held["orders"]) == {"o1", "o2"}
 

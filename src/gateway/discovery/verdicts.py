@@ -26,6 +26,8 @@ RENEW = 10.0
 INTERVAL = 1.0
 """Least seconds between two writes; changes that come faster are told together."""
 TRY_AGAIN = 5.0
+GOODBYE = 2.0
+"""Seconds that the end may take where Consul does not answer; its session then ends by itself."""
 
 MOST_REJECTIONS = 200
 MOST_VIEWS = 1000
@@ -176,5 +178,6 @@ class StatusWriter:
         session, self._session = self._session, None
         self.duty.ended()
         if session is not None:
-            with contextlib.suppress(ConsulError):
-                await self._store.session_destroy(session)
+            with contextlib.suppress(ConsulError, TimeoutError):
+                async with asyncio.timeout(GOODBYE):
+                    await self._store.session_destroy(session)

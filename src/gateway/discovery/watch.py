@@ -31,6 +31,9 @@ from gateway.discovery.transport import Reply
 from gateway.discovery.view import View
 
 _log = logging.getLogger("gateway.discovery.watch")
+SPREAD = 0.25
+"""Seconds over which all watches of a gateway ask again when Consul is back."""
+
 _back_off = wait_exponential(multiplier=0.5, max=15)
 
 
@@ -142,6 +145,7 @@ class Watch:
         wait = self._wait if self._recheck_at is None else max(0.01, min(self._wait, self._recheck_at - began))
         reply = await self._read(asked_with, wait)
         if reply is None:
+            await self._tower.rest(self._draw() * SPREAD)
             return
         quiet = asked_with is not None and reply.index == asked_with and self._clock() - began >= wait / 2
         taken = await self._take(reply, self._signs(reply))
@@ -235,6 +239,8 @@ class Watch:
         async def rest(seconds: float) -> None:
             nonlocal roused
             roused = await self._tower.rest(seconds)
+            if roused:
+                await self._tower.rest(self._draw() * SPREAD)
 
         async def again() -> None:
             # the failure that has brought us here counts as the first try, so that a pause comes before the second
