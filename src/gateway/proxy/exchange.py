@@ -1,0 +1,372 @@
+"""The way of one request: read, matched, admitted, sent, answered, recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from gateway.core.model import Instance, Outcome, Reason, Route
+from gateway.core.paths import has_escaped_slash
+from gateway.core.tickets import Attempt, Broken, Deliver, Failure, Head, Reject, Send, Ticket
+from gateway.pipeline.transform import transform_request, transform_response
+from gateway.proxy import via
+from gateway.proxy.bodies import RequestBody
+from gateway.proxy.client_connection import ClientConnection
+from gateway.proxy.conductor import Waiting
+from gateway.proxy.facts import Inbound
+from gateway.proxy.fields import Field
+from gateway.proxy.records import AttemptRecord, RequestRecord
+from gateway.proxy.refusals import Refusal, Refused
+from gateway.proxy.request_id import request_id
+from gateway.proxy.responses import framing, response_head, stream
+from gateway.proxy.streams import PipedTunnel
+from gateway.proxy.tunnels import Relay
+from gateway.proxy.upstream import ClientBodyFailure, UpstreamFailure, UpstreamRequest, UpstreamResponse
+
+if TYPE_CHECKING:
+    from gateway.proxy.forwarding import Forwarder
+
+_ABANDONED = "abandoned"
+_SWITCHING_PROTOCOLS = 101
+_TICK = 0.002
+"""Seconds by which an event loop may call before the time."""
+_OF_THE_BODY = frozenset({Reason.BODY_TOO_LARGE, Reason.REQUEST_TIMEOUT, Reason.BAD_REQUEST})
+"""Refusals after which nobody knows where the next request begins, or wants to."""
+
+
+class Exchange:
+    """One request and what becomes of it."""
+
+    __slots__ = (
+        "_attempt",
+        "_attempt_began",
+        "_began",
+        "_body",
+        "_bytes_out",
+        "_connection",
+        "_deadline",
+        "_detail",
+        "_forwarder",
+        "_inbound",
+        "_loop",
+        "_outcome",
+        "_outgoing",
+        "_reason",
+        "_request",
+        "_request_id",
+        "_route",
+        "_status",
+        "_ticket",
+        "_trace",
+        "keep_alive",
+    )
+
+    def __init__(self, forwarder: Forwarder, request: web.BaseRequest, connection: ClientConnection) -> None:
+        self._forwarder = forwarder
+        self._request = request
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._inbound: Inbound | None = None
+        self._route: Route | None = None
+        self._ticket: Ticket | None = None
+        self._attempt: Attempt | None = None
+        self._attempt_began = 0.0
+        self._body: RequestBody | None = None
+        self._outgoing: UpstreamRequest | None = None
+        self._deadline: float | None = None
+        self._outcome = Outcome.REJECTED
+        self._reason: Reason | None = None
+        self._detail: str | None = None
+        self._status: int | None = None
+        self._request_id = ""
+        self._bytes_out = 0
+        self._trace: list[AttemptRecord] = []
+        self.keep_alive = False
+
+    async def run(self) -> None:
+        """Answers the client, or ends its connection. Raises nothing but CancelledError: the client has left."""
+        try:
+            await self._run()
+        except Refused as refused:
+            self._refuse(Refusal(refused.reason, refused.detail), close=refused.close)
+        except ConnectionError:
+            self._leave()
+        except asyncio.CancelledError:
+            self._leave()
+            raise
+        except Exception:
+            self._forwarder.logger.exception("request %s failed by an error of the gateway", self._request_id)
+            self._leave()
+            self._outcome = Outcome.REJECTED
+            self._refuse(Refusal(None), close=True)
+
+    async def _run(self) -> None:
+        forwarder, connection = self._forwarder, self._connection
+        trusted = forwarder.forwarding.trusts(connection.peer)
+        self._request_id = request_id(self._request.headers.getall("X-Request-Id", ()) if trusted else (), trusted)
+        inbound = self._inbound = forwarder.reader.read(self._request, connection.peer)
+        route = self._route = forwarder.conductor.core.match(inbound.facts)
+        if route is None:
+            raise Refused(Reason.NO_ROUTE)
+        if not route.pass_escaped_slashes and has_escaped_slash(inbound.facts.path):
+            detail = "the path holds an escaped slash, which this route does not pass"
+            raise Refused(Reason.BAD_REQUEST, detail, close=True)
+        if inbound.has_body:
+            self._expect_body(route, inbound)
+        if route.timeouts.request:
+            self._deadline = self._began + route.timeouts.request
+        decision: Send | Reject | Broken | None = await forwarder.conductor.admit(route, inbound.facts)
+        while isinstance(decision, Send):
+            decision = await self._try(decision.attempt)
+        if isinstance(decision, Reject):
+            self._reason = decision.reason
+            self._ticket = decision.ticket
+            refusal = Refusal(decision.reason, None, decision.status, decision.retry_after)
+            self._refuse(refusal, close=decision.reason in _OF_THE_BODY)
+        elif decision is not None:
+            self._cut_off(Outcome.BROKEN)
+
+    def _expect_body(self, route: Route, inbound: Inbound) -> None:
+        options, limit = self._forwarder.options, route.limits.body
+        if limit and inbound.length is not None and inbound.length > limit:
+            raise Refused(Reason.BODY_TOO_LARGE, f"this route takes bodies of up to {limit} bytes", close=True)
+        self._body = RequestBody(
+            self._request.content,
+            inbound.length,
+            keep=route.retry.buffer if route.retry.attempts > 1 else 0,
+            limit=limit,
+            idle=route.timeouts.idle,
+            grace=options.body_grace,
+            rate=options.body_rate,
+            ask=self._connection.ask_for_body if inbound.expects_continue else None,
+        )
+
+    # --- one attempt ---
+
+    async def _try(self, attempt: Attempt) -> Send | Reject | Broken | None:
+        """What to do next; None where the response has been delivered."""
+        conductor, ticket, body = self._forwarder.conductor, attempt.ticket, self._body
+        self._ticket, self._attempt = ticket, attempt
+        now = self._attempt_began = self._loop.time()
+        if attempt.number > 1:
+            if self._is_late(now):
+                return conductor.reject(ticket, Reason.UPSTREAM_TIMEOUT)
+            if body is not None:
+                body.restart()
+        request = self._prepared()
+        request.deadline = self._deadline
+        try:
+            response = await self._forwarder.upstream.send(attempt, request)
+        except UpstreamFailure as failure:
+            self._note(failure.kind.value, failure.detail)
+            self._deadline = request.deadline
+            late = self._is_late(self._loop.time())
+            if late and attempt.number > 1:
+                # The request's time has run out, of which this instance may have had but little.
+                return conductor.reject(ticket, Reason.UPSTREAM_TIMEOUT)
+            replayable = not late and (body is None or body.replayable)
+            return _not_delivered(await conductor.report(attempt, Failure(failure.kind, replayable)))
+        except ClientBodyFailure as failure:
+            self._note(failure.reason.value, failure.detail)
+            return conductor.reject(ticket, failure.reason)
+        self._deadline = request.deadline
+        try:
+            decision = conductor.process(attempt, Head(response.status, body is None or body.replayable))
+            if isinstance(decision, Deliver):
+                await self._deliver(attempt, response)
+                return None
+            self._note(response.status, None)
+        finally:
+            response.close()
+        return _not_delivered(await decision.wait() if isinstance(decision, Waiting) else decision)
+
+    def _is_late(self, now: float) -> bool:
+        return self._deadline is not None and now >= self._deadline - _TICK
+
+    def _prepared(self) -> UpstreamRequest:
+        """What goes upstream, the same for all attempts."""
+        if self._outgoing is not None:
+            return self._outgoing
+        inbound, route, forwarder, connection = self._inbound, self._route, self._forwarder, self._connection
+        assert inbound is not None
+        assert route is not None
+        facts, sifted = inbound.facts, inbound.sifted
+        fields: list[Field] = [
+            *sifted.passed,
+            *forwarder.forwarding.fields(
+                connection.peer, facts.client_ip, "http", inbound.host, forwarder.port, sifted.hops
+            ),
+            ("Via", via.extended(sifted.hops.get("via", ()), forwarder.options.gateway_id, inbound.version)),
+            ("X-Request-Id", self._request_id),
+        ]
+        path = facts.path
+        if route.filters:
+            path, fields = transform_request(route.filters, path, fields)
+        timeouts = route.timeouts
+        self._outgoing = UpstreamRequest(
+            method=facts.method,
+            target=path + inbound.query,
+            host=inbound.host,
+            fields=fields,
+            body=self._body,
+            upgrade=inbound.upgrade if route.websocket else None,
+            attempt_timeout=timeouts.attempt,
+            request_timeout=timeouts.request,
+            idle_timeout=timeouts.idle,
+        )
+        return self._outgoing
+
+    # --- the response ---
+
+    async def _deliver(self, attempt: Attempt, response: UpstreamResponse) -> None:
+        forwarder, connection, route, inbound = self._forwarder, self._connection, self._route, self._inbound
+        assert route is not None
+        assert inbound is not None
+        self._note(response.status, None)
+        fields = self._answer_fields(route, response)
+        if response.status == _SWITCHING_PROTOCOLS:
+            await self._tunnel(attempt, response, fields, route)
+            return
+        self.keep_alive = self._may_go_on()
+        whole = response.whole()
+        length = response.length if whole is None or response.bodiless else len(whole)
+        lines, chunked, self.keep_alive = framing(response, length, inbound.version, keep_alive=self.keep_alive)
+        start = response_head(response, fields, lines)
+        try:
+            self._status = response.status
+            if whole is not None:
+                connection.write(start + whole)
+                self._bytes_out = len(whole)
+            else:
+                self._bytes_out = await stream(response, start, connection, chunked=chunked)
+            forwarder.conductor.end(attempt)
+            self._outcome = Outcome.RESPONDED
+            await connection.drain()
+        except UpstreamFailure as failure:
+            self._detail = failure.detail
+            forwarder.conductor.process(attempt, Failure(failure.kind, replayable=False))
+            self._cut_off(Outcome.BROKEN)
+        except ClientBodyFailure as failure:
+            self._detail = failure.detail
+            forwarder.conductor.abandon(attempt.ticket)
+            self._cut_off(Outcome.ABANDONED)
+
+    def _answer_fields(self, route: Route, response: UpstreamResponse) -> list[Field]:
+        fields = list(response.fields)
+        if route.filters:
+            fields = transform_response(route.filters, fields)
+        received_via = [value for name, value in fields if name.lower() == "via"]
+        if received_via:
+            fields = [field for field in fields if field[0].lower() != "via"]
+        fields.append(("Via", via.extended(received_via, self._forwarder.options.gateway_id)))
+        fields = [field for field in fields if field[0].lower() != "x-request-id"]
+        fields.append(("X-Request-Id", self._request_id))
+        if not any(name.lower() == "date" for name, _ in fields):
+            fields.append(("Date", self._forwarder.dates.now()))
+        return fields
+
+    async def _tunnel(self, attempt: Attempt, response: UpstreamResponse, fields: list[Field], route: Route) -> None:
+        connection, forwarder = self._connection, self._forwarder
+        self._status = response.status
+        connection.write(response_head(response, fields, "Connection: Upgrade\r\nUpgrade: websocket\r\n"))
+        client = PipedTunnel.over_client(connection, forwarder.options.read_buffer)
+        relay = Relay(client, response.tunnel(), route.timeouts.idle)
+        try:
+            await relay.run()
+        finally:
+            self._bytes_out = relay.outward
+            forwarder.conductor.end(attempt)
+            self._outcome = Outcome.RESPONDED
+
+    def _may_go_on(self) -> bool:
+        inbound, body = self._inbound, self._body
+        return (
+            inbound is not None
+            and inbound.keep_alive
+            and not self._forwarder.draining
+            and (body is None or body.complete)
+        )
+
+    # --- endings ---
+
+    def _refuse(self, refusal: Refusal, *, close: bool = False) -> None:
+        if self._status is not None:
+            self._cut_off(self._outcome)
+            return
+        self._reason = refusal.reason
+        self._detail = self._detail or refusal.detail
+        version = "1.1" if self._inbound is None else self._inbound.version
+        unread = not self._request.content.is_eof()
+        self.keep_alive = not close and not unread and self._may_go_on()
+        connection = None if self.keep_alive else "close"
+        if self.keep_alive and version == "1.0":
+            connection = "keep-alive"
+        answer = refusal.rendered(
+            self._request_id,
+            self._forwarder.via,
+            self._forwarder.dates.now(),
+            bodiless=self._request.method == "HEAD",
+            connection=connection,
+        )
+        try:
+            self._connection.write(answer)
+        except ConnectionError:
+            self.keep_alive = False
+            return
+        self._status = refusal.code
+        self._bytes_out = 0 if self._request.method == "HEAD" else len(refusal.body(self._request_id))
+
+    def _leave(self) -> None:
+        """The client has gone; nothing is held against an instance."""
+        self.keep_alive = False
+        if self._outcome is Outcome.RESPONDED:
+            return
+        self._outcome = Outcome.ABANDONED
+        if self._attempt is not None and len(self._trace) < self._attempt.number:
+            self._note(_ABANDONED, None)
+        if self._ticket is not None:
+            self._forwarder.conductor.abandon(self._ticket)
+
+    def _cut_off(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+        self.keep_alive = False
+        self._connection.abort()
+
+    # --- the record ---
+
+    def _note(self, result: int | str, detail: str | None) -> None:
+        """What became of the present attempt."""
+        assert self._attempt is not None
+        self._trace.append(AttemptRecord(self._attempt.instance, result, self._loop.time() - self._attempt_began))
+        if detail is not None:
+            self._detail = detail
+
+    def record(self) -> RequestRecord:
+        """The request's record, once it has ended."""
+        inbound, attempt, body = self._inbound, self._attempt, self._body
+        instance: Instance | None = None if attempt is None else attempt.instance
+        return RequestRecord(
+            method=self._request.method,
+            path="" if inbound is None else inbound.facts.path,
+            route=None if self._route is None else self._route.name,
+            status=self._status,
+            outcome=self._outcome,
+            reason=self._reason,
+            duration=self._loop.time() - self._began,
+            attempts=len(self._trace),
+            instance=instance,
+            bytes_in=0 if body is None else body.received,
+            bytes_out=self._bytes_out,
+            request_id=self._request_id,
+            client_ip=self._connection.peer if inbound is None else inbound.facts.client_ip,
+            detail=self._detail,
+            trace=tuple(self._trace),
+        )
+
+
+def _not_delivered(decision: Deliver | Send | Reject | Broken) -> Send | Reject | Broken:
+    assert not isinstance(decision, Deliver)
+    return decision
