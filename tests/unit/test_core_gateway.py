@@ -113,7 +113,7 @@ def test_routes_that_come_and_go_leave_nothing_behind(shell: Shell) -> None:
         shell.answer(shell.send(mine))
     shell.routes()
     core = shell.core
-    assert (len(core._gates), len(core._splits)) == (0, 0)
+    assert (len(core._routes._gates), len(core._routes._splits)) == (0, 0)
     assert [len(service.pools) for service in core._services._services.values()] == [0]
 
 

@@ -399,7 +399,7 @@ class CoreMachine(RuleBasedStateMachine):
         return self.core._services._services
 
     def gates(self) -> dict[str, Gate]:
-        return self.core._gates
+        return self.core._routes._gates
 
     def candidates(self, pool: Pool) -> list[Member]:
         """Members whose health lets them be picked, told anew from the rules."""

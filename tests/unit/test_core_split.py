@@ -149,7 +149,7 @@ def test_with_many_backends_that_flap_the_memory_stays() -> None:
         for bit, name in enumerate(names):
             shell.view(*([instance(name, service=name)] if step >> bit % 8 & 1 or bit == 0 else []), service=name)
         shell.picks(wide, 1)
-    split = shell.core._splits["r"]
+    split = shell.core._routes._splits["r"]
     assert len(split._turns._leads) <= len(names)
 
 

@@ -56,6 +56,9 @@ class Gate:
         self.lanes: dict[Pool, Lane] = {}
         """Only lanes in which somebody waits."""
 
+    def __bool__(self) -> bool:
+        return bool(self.in_flight or self.queued)
+
     def full(self, limit: int) -> bool:
         return 0 < limit <= self.in_flight
 

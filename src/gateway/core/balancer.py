@@ -142,7 +142,11 @@ class WeightedRoundRobin(Generic[W]):
         leads = [self._leads.get(member.key) for member in members]
         known = [lead for lead in leads if lead is not None]
         mean = sum(known) // len(known) if known else 0
-        return [mean if lead is None else max(mean - _TURN, min(mean + _TURN, lead)) for lead in leads]
+        lowest, highest = mean - _TURN, mean + _TURN
+        return [
+            mean if lead is None else lead if lowest <= lead <= highest else lowest if lead < lowest else highest
+            for lead in leads
+        ]
 
 
 class LeastRequest(Generic[M]):

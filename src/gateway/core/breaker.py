@@ -115,6 +115,7 @@ class Circuit:
         "epoch",
         "open_until",
         "openings",
+        "ordinary",
         "probes",
         "probes_passed",
         "since",
@@ -125,6 +126,8 @@ class Circuit:
         self.state = CircuitState.CLOSED
         self.since = now
         self.epoch = epoch
+        self.ordinary = Permit(epoch, False)
+        """What an attempt carries that is no probe."""
         self.open_until = 0.0
         self.consecutive_failures = 0
         self.openings = 0
@@ -146,9 +149,10 @@ class Circuit:
     def begin(self, policy: CircuitPolicy) -> Permit:
         """Takes a place for an attempt; half-open, the attempt becomes a probe while probes are wanted."""
         probe = self.state is CircuitState.HALF_OPEN and self.probes < policy.half_open_probes
-        if probe:
-            self.probes += 1
-        return Permit(self.epoch, probe)
+        if not probe:
+            return self.ordinary
+        self.probes += 1
+        return Permit(self.epoch, True)
 
     def cancel(self, permit: Permit) -> None:
         """The attempt ended without telling anything about the instance."""
@@ -205,6 +209,7 @@ class Circuit:
         self.state = after
         self.since = now
         self.epoch += 1
+        self.ordinary = Permit(self.epoch, False)
         self.probes = self.probes_passed = 0
         if after is CircuitState.CLOSED:
             self.consecutive_failures = 0

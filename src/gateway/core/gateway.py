@@ -17,16 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from gateway.core.admission import Gate, Lane
-from gateway.core.breaker import Permit
+from gateway.core.admission import Lane
 from gateway.core.facts import RequestFacts
 from gateway.core.model import FailureKind, Instance, Outcome, Reason, Route, ServicePolicy
-from gateway.core.pool import Member, Pool, Selector, Service
+from gateway.core.pool import Member, Service
+from gateway.core.refusals import REASON_OF_FAILURE, STATUSES
 from gateway.core.registry import ViewDifference
 from gateway.core.retry import may_retry_failure, may_retry_status
+from gateway.core.routes import Routes
 from gateway.core.routing import CompileRegex, RoutingTable
 from gateway.core.services import Services
-from gateway.core.split import Split
 from gateway.core.tickets import (
     Attempt,
     Broken,
@@ -45,35 +45,6 @@ from gateway.core.tickets import (
 from gateway.core.timers import Timers
 from gateway.core.views import CircuitChange, CircuitView, Counters, RouteLoad
 
-_STATUSES = {
-    Reason.NO_ROUTE: 404,
-    Reason.NO_HEALTHY_INSTANCE: 503,
-    Reason.CIRCUIT_OPEN: 503,
-    Reason.QUEUE_FULL: 503,
-    Reason.QUEUE_TIMEOUT: 503,
-    Reason.UPSTREAM_UNREACHABLE: 502,
-    Reason.UPSTREAM_RESET: 502,
-    Reason.UPSTREAM_TIMEOUT: 504,
-    Reason.BODY_TOO_LARGE: 413,
-    Reason.REQUEST_TIMEOUT: 408,
-    Reason.EXPECTATION_FAILED: 417,
-    Reason.BAD_REQUEST: 400,
-    Reason.METHOD_NOT_ALLOWED: 405,
-    Reason.URI_TOO_LONG: 414,
-    Reason.HEADERS_TOO_LARGE: 431,
-    Reason.NOT_IMPLEMENTED: 501,
-    Reason.VERSION_NOT_SUPPORTED: 505,
-    Reason.LOOP_DETECTED: 508,
-}
-"""Of all refusals, so that a shell may end a ticket with any; a route's `when_empty` may choose others for two."""
-
-_REASON_OF_FAILURE = {
-    FailureKind.CONNECT_FAILURE: Reason.UPSTREAM_UNREACHABLE,
-    FailureKind.TIMEOUT: Reason.UPSTREAM_TIMEOUT,
-    FailureKind.RESET: Reason.UPSTREAM_RESET,
-    FailureKind.STALE_CONNECTION: Reason.UPSTREAM_RESET,
-}
-
 _SWITCHING_PROTOCOLS = 101
 
 
@@ -88,35 +59,19 @@ class Gateway:
         prefer_node: str | None = None,
     ) -> None:
         """`prefer_node` as in `prefer`."""
-        self._compile_regex = compile_regex
         self._draw = draw
-        self._prefer_node = prefer_node
         self._timers = Timers()
         self.counters = Counters()
-        self._services = Services(self._timers, self.counters, draw, self._wake_service, on_circuit)
-        self._gates: dict[str, Gate] = {}
-        self._splits: dict[str, Split] = {}
+        self._services = Services(self._timers, self.counters, draw, self._wake_service, on_circuit, prefer_node)
+        self._routes = Routes(self._services, compile_regex)
         self._woken: list[Send | Reject] = []
         self._ticket_count = 0
-        self.table = RoutingTable((), compile_regex)
 
     # --- changes of the world ---
 
     def apply_routes(self, routes: Iterable[Route], now: float) -> None:  # noqa: ARG002
         """Puts a new table in force. Tickets keep the version they matched; counts survive by the route's name."""
-        self.table = RoutingTable(routes, self._compile_regex)
-        routes_now = self.table.routes
-        self._splits = {
-            name: split for name, split in self._splits.items() if name in routes_now and split.fits(routes_now[name])
-        }
-        used: dict[str, set[Selector]] = {}
-        for route in self.table.routes.values():
-            for backend in route.backends:
-                used.setdefault(backend.service, set()).add(Selector.of(backend, route.when_empty.panic))
-        self._services.retain_pools(used)
-        for name in [name for name, gate in self._gates.items() if not (gate.in_flight or gate.queued)]:
-            if name not in self.table.routes:
-                del self._gates[name]
+        self._routes.apply(routes)
 
     def apply_policies(self, policies: Mapping[str, ServicePolicy], now: float) -> None:
         """Puts service policies in force, by service; a service without one has the defaults."""
@@ -129,28 +84,23 @@ class Gateway:
     def forget_service(self, service: str, now: float) -> None:
         """Drops a service that no route names any more; what still waits for it is rejected."""
         self._services.forget(service, now)
-        self._splits = {
-            name: split
-            for name, split in self._splits.items()
-            if all(pool.service.name != service for pool in split.pools)
-        }
+        self._routes.forget_service(service)
 
     def prefer(self, node: str, now: float) -> None:
         """Has instances on this node picked while there are any: a sidecar's own node."""
-        self._prefer_node = node
-        self._services.all_changed(now)
+        self._services.prefer(node, now)
 
     # --- requests ---
 
     def match(self, facts: RequestFacts) -> Route | None:
-        return self.table.match(facts)
+        return self._routes.table.match(facts)
 
     def route_request(self, route: Route, facts: RequestFacts, now: float) -> Send | Wait | Reject:
         """Opens a ticket for a request that matched `route`."""
         self._ticket_count += 1
         self.counters.tickets += 1
-        pool = self._choose(route, now)
-        ticket = Ticket(self._ticket_count, route, facts, pool)
+        pool = self._routes.split(route, now).choose()
+        ticket = Ticket(self._ticket_count, route, facts, pool, self._routes.gate(route.name))
         pool.service.budget.count_request(now)
         if pool.block is not None:
             return self._reject_blocked(ticket, now)
@@ -200,6 +150,10 @@ class Gateway:
     # --- looking in ---
 
     @property
+    def table(self) -> RoutingTable:
+        return self._routes.table
+
+    @property
     def policies(self) -> Mapping[str, ServicePolicy]:
         return self._services.policies
 
@@ -210,74 +164,58 @@ class Gateway:
         return self._services.circuits()
 
     def loads(self) -> Iterator[RouteLoad]:
-        for gate in self._gates.values():
-            yield RouteLoad(gate.name, gate.in_flight, gate.queued)
+        return self._routes.loads()
 
-    # --- choosing and admitting ---
-
-    def _choose(self, route: Route, now: float) -> Pool:
-        return self._split(route, now).choose()
-
-    def _split(self, route: Route, now: float) -> Split:
-        """The route's backends, with what may be picked from each at this moment."""
-        split = self._splits.get(route.name)
-        if split is None or not split.fits(route):
-            panic = route.when_empty.panic
-            split = Split(route, lambda backend: self._services.get(backend.service).pool(Selector.of(backend, panic)))
-            if self.table.routes.get(route.name) is route:
-                self._splits[route.name] = split
-        for pool in split.pools:
-            self._refreshed(pool, now)
-        return split
+    # --- admitting ---
 
     def _admit(self, ticket: Ticket, now: float) -> Send | Wait | None:
         """Sends or queues; None where the queue is full."""
-        gate = self._gate(ticket.route.name)
+        gate, limits = ticket.gate, ticket.route.limits
         if not gate.holds_back(ticket):
-            sent = self._send_if_possible(ticket, gate, now)
+            sent = self._send_if_possible(ticket, now)
             if sent is not None:
                 return sent
-        limits = ticket.route.limits
         if gate.queued >= limits.queue:
             return None
         until = ticket.queued_until = now + limits.queue_timeout
         ticket.expiry = self._timers.at(until, lambda at: self._expire(ticket, at))
-        self._queue(ticket, gate)
+        ticket.state = TicketState.QUEUED
+        gate.join(ticket)
         return Wait(ticket, until)
 
-    def _send_if_possible(self, ticket: Ticket, gate: Gate, now: float) -> Send | None:
-        if gate.full(ticket.route.limits.in_flight):
+    def _send_if_possible(self, ticket: Ticket, now: float) -> Send | None:
+        if ticket.gate.full(ticket.route.limits.in_flight):
             return None
         member = ticket.pool.pick(ticket.tried, ticket.facts, self._draw)
-        return None if member is None else self._send(ticket, member, gate, now)
+        return None if member is None else self._send(ticket, member, now)
 
-    def _send(self, ticket: Ticket, member: Member, gate: Gate, now: float) -> Send:
+    def _send(self, ticket: Ticket, member: Member, now: float) -> Send:
         service = member.service
         if ticket.state is TicketState.QUEUED:
-            self._unqueue(ticket, gate)
+            self._unqueue(ticket)
         ticket.state = TicketState.ATTEMPTING
         ticket.attempts += 1
         self.counters.attempts += 1
         permit = member.circuit.begin(service.policy.circuit)
         attempt = ticket.attempt = Attempt(ticket, ticket.attempts, member, service.policy, permit)
-        self._hold(attempt, gate)
+        self._hold(attempt)
         if permit.probe:
             service.version += 1
             self._timers.at(now + service.policy.circuit.open_for, lambda at: self._late_probe(attempt, at))
         return Send(attempt)
 
-    def _hold(self, attempt: Attempt, gate: Gate) -> None:
-        gate.in_flight += 1
+    def _hold(self, attempt: Attempt) -> None:
+        attempt.ticket.gate.in_flight += 1
         member = attempt.member
         member.in_flight += 1
         if member.in_flight == member.service.policy.in_flight_per_instance:
-            member.service.version += 1
+            member.service.load_version += 1
 
-    def _release(self, attempt: Attempt, gate: Gate) -> None:
-        gate.in_flight -= 1
+    def _release(self, attempt: Attempt) -> None:
+        attempt.ticket.gate.in_flight -= 1
         member = attempt.member
         if member.in_flight == member.service.policy.in_flight_per_instance:
-            member.service.version += 1
+            member.service.load_version += 1
         member.in_flight -= 1
         if attempt.permit.probe and not attempt.judged:
             attempt.judged = True
@@ -310,7 +248,7 @@ class Gateway:
             again = self._try_again(attempt, now)
             if again is not None:
                 return again
-        return self.reject(ticket, _REASON_OF_FAILURE[failure.kind], now)
+        return self.reject(ticket, REASON_OF_FAILURE[failure.kind], now)
 
     def _try_again(self, attempt: Attempt, now: float) -> Send | Wait | None:
         """Another attempt for the ticket, or a place in the queue for one; None where neither may be had."""
@@ -318,9 +256,10 @@ class Gateway:
         if ticket.attempts >= ticket.route.retry.attempts:
             return None
         tried = (*ticket.tried, attempt.instance.key)
-        pool = self._refreshed(ticket.pool, now)
+        pool = ticket.pool
+        pool.refresh(now)
         if not pool.offers(tried):
-            split = self._split(ticket.route, now)
+            split = self._routes.split(ticket.route, now)
             pool = split.choose_other(tried) or (pool if pool.block is None else split.choose())
         if pool.block is not None:
             return None
@@ -330,17 +269,16 @@ class Gateway:
             return None
         tried_before, pool_before = ticket.tried, ticket.pool
         ticket.tried, ticket.pool = tried, pool
-        gate = self._gate(ticket.route.name)
-        self._release(attempt, gate)
-        self._refreshed(pool, now)
+        self._release(attempt)
+        pool.refresh(now)
         again = self._admit(ticket, now)
         if again is None:
             ticket.tried, ticket.pool = tried_before, pool_before
-            self._hold(attempt, gate)
+            self._hold(attempt)
             return None
         budget.count_retry(now)
         self.counters.retries += 1
-        self._wake((*before.lanes, *gate.lanes.values()), now)
+        self._wake((*before.lanes, *ticket.gate.lanes.values()), now)
         return again
 
     def _judge(self, attempt: Attempt, failed: bool, now: float) -> None:
@@ -354,7 +292,7 @@ class Gateway:
         counts = not attempt.judged and permit.epoch == circuit.epoch
         self._judge(attempt, failed, now)
         if counts and not failed:
-            attempt.permit, attempt.judged = Permit(circuit.epoch, False), False
+            attempt.permit, attempt.judged = circuit.ordinary, False
 
     def _late_probe(self, attempt: Attempt, now: float) -> None:
         if attempt.ticket.attempt is attempt and attempt.ticket.state is TicketState.ATTEMPTING:
@@ -371,18 +309,17 @@ class Gateway:
         if ticket.state is TicketState.ENDED:
             raise AssertionError(f"ticket {ticket.id} ended twice: {ticket.outcome} and {outcome}")
         if ticket.state is TicketState.QUEUED:
-            self._unqueue(ticket, self._gate(ticket.route.name))
+            self._unqueue(ticket)
         elif ticket.attempt is not None:
-            self._release(ticket.attempt, self._gate(ticket.route.name))
+            self._release(ticket.attempt)
         ticket.state = TicketState.ENDED
         ticket.outcome = outcome
         self.counters.outcomes[outcome] += 1
 
     def _refuse(self, ticket: Ticket, reason: Reason) -> Reject:
-        rejection = Reject(ticket, reason, _STATUSES[reason])
-        self.counters.rejections[reason] += 1
         self._close(ticket, Outcome.REJECTED)
-        return rejection
+        self.counters.rejections[reason] += 1
+        return Reject(ticket, reason, STATUSES[reason])
 
     def _reject_blocked(self, ticket: Ticket, now: float) -> Reject:
         """Ends a ticket whose pool has nothing to pick from, as the route's `when_empty` says."""
@@ -398,18 +335,8 @@ class Gateway:
 
     # --- the queue ---
 
-    def _gate(self, name: str) -> Gate:
-        gate = self._gates.get(name)
-        if gate is None:
-            gate = self._gates[name] = Gate(name)
-        return gate
-
-    def _queue(self, ticket: Ticket, gate: Gate) -> None:
-        gate.join(ticket)
-        ticket.state = TicketState.QUEUED
-
-    def _unqueue(self, ticket: Ticket, gate: Gate) -> None:
-        gate.leave(ticket)
+    def _unqueue(self, ticket: Ticket) -> None:
+        ticket.gate.leave(ticket)
         if ticket.expiry is not None:
             self._timers.cancel(ticket.expiry)
             ticket.expiry = None
@@ -421,9 +348,9 @@ class Gateway:
     def _wake_behind(self, ticket: Ticket, now: float) -> None:
         """Wakes those who waited for a place that this ticket held in flight, or held in the queue before them."""
         service = ticket.pool.service if ticket.attempt is None else ticket.attempt.member.service
-        gate = self._gate(ticket.route.name)
-        if service.lanes or gate.lanes:
-            self._wake((*service.lanes, *gate.lanes.values()), now)
+        lanes = ticket.gate.lanes
+        if service.lanes or lanes:
+            self._wake((*service.lanes, *lanes.values()), now)
 
     def _wake(self, lanes: Iterable[Lane], now: float) -> None:
         """Lets go, oldest first, every head of these lanes that may go now."""
@@ -438,31 +365,28 @@ class Gateway:
 
         That is the oldest, but a retry that waits for a member it has not tried does not hold up those behind it.
         """
-        self._refreshed(lane.pool, now)
+        lane.pool.refresh(now)
         if lane.pool.block is not None:
-            self._redirect(lane.head, lane.gate, now)
+            self._redirect(lane.head, now)
             return True
         for ticket in lane.candidates():
-            sent = self._send_if_possible(ticket, lane.gate, now)
+            sent = self._send_if_possible(ticket, now)
             if sent is not None:
                 self._woken.append(sent)
                 return True
         return False
 
-    def _redirect(self, ticket: Ticket, gate: Gate, now: float) -> None:
+    def _redirect(self, ticket: Ticket, now: float) -> None:
         """The pool that a queued ticket waited for has emptied: another backend's, or the end."""
-        pool = self._choose(ticket.route, now)
+        pool = self._routes.split(ticket.route, now).choose()
         if pool.block is not None:
             self._woken.append(self._reject_blocked(ticket, now))
             return
+        gate = ticket.gate
         gate.leave(ticket)
         ticket.pool = pool
         held_back = gate.holds_back(ticket)
         gate.join(ticket)
-        sent = None if held_back else self._send_if_possible(ticket, gate, now)
+        sent = None if held_back else self._send_if_possible(ticket, now)
         if sent is not None:
             self._woken.append(sent)
-
-    def _refreshed(self, pool: Pool, now: float) -> Pool:
-        pool.refresh(self._prefer_node, now)
-        return pool

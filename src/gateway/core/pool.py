@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Hashable, Sequence
+from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.balancer import LeastRequest, RingHash, WeightedRoundRobin
@@ -66,15 +67,21 @@ class Member:
 
 
 class Service:
-    """A service as the gateway runs it. `version` moves whenever a pick could turn out differently."""
+    """A service as the gateway runs it.
 
-    __slots__ = ("budget", "lanes", "members", "name", "policy", "pools", "version")
+    `version` moves whenever other members may be picked, `load_version` whenever one reaches or leaves its most in
+    flight.
+    """
 
-    def __init__(self, name: str, policy: ServicePolicy) -> None:
+    __slots__ = ("budget", "lanes", "load_version", "members", "name", "policy", "pools", "prefer_node", "version")
+
+    def __init__(self, name: str, policy: ServicePolicy, prefer_node: str | None) -> None:
         self.name = name
         self.policy = policy
+        self.prefer_node = prefer_node
         self.members: dict[InstanceKey, Member] = {}
         self.version = 0
+        self.load_version = 0
         self.pools: dict[Selector, Pool] = {}
         self.budget = Budget()
         self.lanes: dict[Lane, None] = {}
@@ -115,13 +122,9 @@ class Candidates(NamedTuple):
     members: Sequence[Member]
     weights: Sequence[int]
 
-    @classmethod
-    def of(cls, pairs: Iterable[tuple[Member, int]]) -> Candidates:
-        kept = tuple(pairs)
-        return cls([member for member, _ in kept], [weight for _, weight in kept])
-
     def only(self, wanted: Callable[[Member], bool]) -> Candidates:
-        return self.of(pair for pair in zip(self.members, self.weights, strict=True) if wanted(pair[0]))
+        kept = [wanted(member) for member in self.members]
+        return Candidates(list(compress(self.members, kept)), list(compress(self.weights, kept)))
 
     def keys(self) -> frozenset[InstanceKey]:
         return frozenset(member.key for member in self.members)
@@ -131,18 +134,20 @@ _NOBODY = Candidates((), ())
 
 
 class Pool:
-    """What a backend may pick from at this moment, kept until the service's version moves."""
+    """What a backend may pick from at this moment, kept until the service's versions move."""
 
     __slots__ = (
         "_eligible",
         "_eligible_keys",
-        "_fresh",
         "_least_request",
         "_permitted",
+        "_permitted_keys",
         "_reserve",
         "_retry_turns",
         "_ring",
         "_ring_of",
+        "_seen",
+        "_seen_load",
         "_turns",
         "block",
         "reopens_at",
@@ -157,9 +162,10 @@ class Pool:
         """Why no member is permitted; None while at least one is."""
         self.reopens_at: float | None = None
         """With all circuits open: when the first of them lets a probe through."""
-        self._fresh = -1
-        self._permitted: frozenset[InstanceKey] = frozenset()
+        self._seen = self._seen_load = -1
+        self._permitted = _NOBODY
         """Members whose health and circuit permit a pick, be they busy or not."""
+        self._permitted_keys: frozenset[InstanceKey] = frozenset()
         self._eligible = self._reserve = _NOBODY
         """Permitted and not busy: on the preferred node, if there are any; on all nodes."""
         self._eligible_keys: frozenset[InstanceKey] = frozenset()
@@ -170,35 +176,44 @@ class Pool:
         self._ring: RingHash[Member] | None = None
         self._ring_of = _NOBODY
 
-    def refresh(self, prefer_node: str | None, now: float) -> None:
+    def refresh(self, now: float) -> None:
         """Recomputes what may be picked, if anything changed."""
         service = self.service
-        if self._fresh == service.version:
-            return
-        self._fresh = service.version
-        policy, cap = service.policy, service.policy.in_flight_per_instance
+        if self._seen != service.version:
+            self._seen, self._seen_load = service.version, -1
+            self._refresh_permitted(now)
+        if self._seen_load != service.load_version:
+            self._seen_load = service.load_version
+            self._refresh_eligible()
+
+    def _refresh_permitted(self, now: float) -> None:
+        policy = self.service.policy
         healthy = self._healthy()
-        permitted = healthy.only(lambda member: member.circuit.permits(policy.circuit))
-        eligible = permitted.only(lambda member: member.in_flight < cap) if cap else permitted
-        eligible = self._reserve = self._warmed(eligible, now)
-        if prefer_node is not None:
-            local = eligible.only(lambda member: member.key.node == prefer_node)
-            eligible = local if local.members else eligible
-        self._eligible = eligible
-        self._permitted = permitted.keys()
+        self._permitted = self._warmed(healthy.only(lambda member: member.circuit.permits(policy.circuit)), now)
+        self._permitted_keys = self._permitted.keys()
         self.block, self.reopens_at = None, None
-        if not permitted.members:
+        if not self._permitted_keys:
             self.block = Reason.CIRCUIT_OPEN if healthy.members else Reason.NO_HEALTHY_INSTANCE
             self.reopens_at = min(
-                (each.circuit.open_until for each in healthy.members if each.circuit.is_open), default=None
+                (member.circuit.open_until for member in healthy.members if member.circuit.is_open), default=None
             )
+        if policy.balance.policy is BalancePolicy.RING_HASH and (self._ring is None or healthy != self._ring_of):
+            self._ring, self._ring_of = RingHash(*healthy), healthy
+
+    def _refresh_eligible(self) -> None:
+        policy, node = self.service.policy, self.service.prefer_node
+        cap = policy.in_flight_per_instance
+        eligible = self._permitted.only(lambda member: member.in_flight < cap) if cap else self._permitted
+        self._eligible = self._reserve = eligible
+        if node is not None:
+            local = eligible.only(lambda member: member.key.node == node)
+            self._eligible = local if local.members else eligible
         if policy.balance.policy is BalancePolicy.RING_HASH:
-            self._eligible_keys = eligible.keys()
-            self._build_ring(healthy)
+            self._eligible_keys = self._eligible.keys()
 
     def offers(self, tried: Collection[InstanceKey]) -> bool:
         """Whether some member, be it busy or not, is permitted and not among those tried."""
-        return not self._permitted.issubset(tried)
+        return not self._permitted_keys.issubset(tried)
 
     def pick(self, tried: Collection[InstanceKey], facts: RequestFacts, draw: Callable[[], float]) -> Member | None:
         """One eligible member, another than those tried if there is one; None where the ticket has to wait."""
@@ -219,15 +234,11 @@ class Pool:
     def _healthy(self) -> Candidates:
         """Members whose health lets them be picked, or in a panic, those that are not too sick."""
         selected = [member for member in self.service.members.values() if self.selector.selects(member.instance)]
-        healthy = [(member, member.instance.weight) for member in selected if member.instance.weight > 0]
+        weights = [member.instance.weight for member in selected]
         panic = self.selector.panic
-        if not healthy and panic is not None:
-            healthy = [
-                (member, member.instance.weight_passing)
-                for member in selected
-                if member.instance.health <= panic and member.instance.weight_passing > 0
-            ]
-        return Candidates.of(healthy)
+        if panic is not None and not any(weights):
+            weights = [member.instance.weight_passing if member.instance.health <= panic else 0 for member in selected]
+        return Candidates(list(compress(selected, weights)), [weight for weight in weights if weight])
 
     def _among(
         self,
@@ -253,11 +264,6 @@ class Pool:
         steps = [self.service.warm_step(member, now) for member in candidates.members]
         weights = [weight * step for weight, step in zip(candidates.weights, steps, strict=True)]
         return Candidates(candidates.members, weights)
-
-    def _build_ring(self, healthy: Candidates) -> None:
-        if self._ring is None or healthy != self._ring_of:
-            self._ring = RingHash(*healthy)
-            self._ring_of = healthy
 
 
 def hash_value(on: HashOn, facts: RequestFacts) -> str | None:

@@ -31,12 +31,14 @@ class Services:
         draw: Callable[[], float],
         changed: Callable[[Service, float], None],
         on_circuit: Callable[[CircuitChange], None] | None,
+        prefer_node: str | None,
     ) -> None:
         self._timers = timers
         self._counters = counters
         self._draw = draw
         self._notify = changed
         self._on_circuit = on_circuit
+        self._prefer_node = prefer_node
         self._registry = Registry()
         self._services: dict[str, Service] = {}
         self._departed: dict[_Place, Member] = {}
@@ -48,7 +50,7 @@ class Services:
         service = self._services.get(name)
         if service is None:
             policy = self.policies.get(name) or ServicePolicy(name)
-            service = self._services[name] = Service(name, policy)
+            service = self._services[name] = Service(name, policy, self._prefer_node)
         return service
 
     def mirrored(self) -> Mapping[str, tuple[Instance, ...]]:
@@ -85,6 +87,12 @@ class Services:
         difference = self._registry.apply(name, instances)
         self._reconcile(self.get(name), difference, now)
         return difference
+
+    def prefer(self, node: str, now: float) -> None:
+        self._prefer_node = node
+        for service in tuple(self._services.values()):
+            service.prefer_node = node
+            self.changed(service, now)
 
     def retain_pools(self, used: Mapping[str, Collection[Selector]]) -> None:
         """Forgets pools of backends that no route has any more, by service."""
@@ -167,10 +175,6 @@ class Services:
     def changed(self, service: Service, now: float) -> None:
         service.version += 1
         self._notify(service, now)
-
-    def all_changed(self, now: float) -> None:
-        for service in tuple(self._services.values()):
-            self.changed(service, now)
 
     def _mature(self, member: Member, epoch: int, now: float) -> None:
         if member.circuit.epoch == epoch and member.service.members.get(member.key) is member:

@@ -10,6 +10,7 @@ from gateway.core.facts import RequestFacts
 from gateway.core.model import FailureKind, Instance, InstanceKey, Outcome, Reason, Route, ServicePolicy
 
 if TYPE_CHECKING:
+    from gateway.core.admission import Gate
     from gateway.core.breaker import Permit
     from gateway.core.pool import Member, Pool
     from gateway.core.timers import Timer
@@ -31,6 +32,7 @@ class Ticket:
         "attempts",
         "expiry",
         "facts",
+        "gate",
         "id",
         "outcome",
         "pool",
@@ -40,11 +42,12 @@ class Ticket:
         "tried",
     )
 
-    def __init__(self, ticket_id: int, route: Route, facts: RequestFacts, pool: Pool) -> None:
+    def __init__(self, ticket_id: int, route: Route, facts: RequestFacts, pool: Pool, gate: Gate) -> None:
         self.id = ticket_id
         self.route = route
         self.facts = facts
         self.pool = pool
+        self.gate = gate
         self.state = TicketState.NEW
         self.outcome: Outcome | None = None
         self.attempt: Attempt | None = None
