@@ -51,8 +51,7 @@ class Exchange:
         self.writer = writer
 
     async def say(self, data: bytes) -> None:
-        self.writer.write(data)
-        await self.writer.drain()
+        await _say(self.writer, data)
 
     def close(self) -> None:
         self.writer.close()
@@ -60,7 +59,14 @@ class Exchange:
     def reset(self) -> None:
         self.writer.transport.abort()
 
-    async def read_body(self) -> None:
+    async def _say(writer: asyncio.StreamWriter, data: bytes) -> None:
+    if writer.transport.is_closing():
+        raise ConnectionResetError  # uvloop would call it a RuntimeError
+    writer.write(data)
+    await writer.drain()
+
+
+async def read_body(self) -> None:
         self.request.body = await read_body(self.reader, self.request)
 
     async def until_closed(self) -> None:
@@ -217,8 +223,7 @@ class LiteralClient:
         await asyncio.sleep(0)
 
     async def say(self, data: bytes) -> None:
-        self.writer.write(data)
-        await self.writer.drain()
+        await _say(self.writer, data)
 
     async def ask(self, data: bytes, *, method: str = "GET") -> Response:
         await self.say(data)
