@@ -59,14 +59,7 @@ class Exchange:
     def reset(self) -> None:
         self.writer.transport.abort()
 
-    async def _say(writer: asyncio.StreamWriter, data: bytes) -> None:
-    if writer.transport.is_closing():
-        raise ConnectionResetError  # uvloop would call it a RuntimeError
-    writer.write(data)
-    await writer.drain()
-
-
-async def read_body(self) -> None:
+    async def read_body(self) -> None:
         self.request.body = await read_body(self.reader, self.request)
 
     async def until_closed(self) -> None:
@@ -164,6 +157,13 @@ class ScriptedUpstream:
             writer.close()
             self._writers.discard(writer)
             self._tasks.discard(task)
+
+
+async def _say(writer: asyncio.StreamWriter, data: bytes) -> None:
+    if writer.transport.is_closing():
+        raise ConnectionResetError  # uvloop would call it a RuntimeError
+    writer.write(data)
+    await writer.drain()
 
 
 async def read_body(reader: asyncio.StreamReader, request: ReceivedRequest) -> bytes:
