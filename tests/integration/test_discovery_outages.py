@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import pytest
 
+from gateway.core.model import Instance
 from gateway.discovery.service import DiscoveryOptions
-from tests.support.consul import Cluster, ConsulAgent, ConsulError, ttl_check
-from tests.support.consul.admin import Json
+from tests.support.consul import Cluster, ConsulAgent, ConsulError, http_check, ttl_check
+from tests.support.consul.admin import Admin, Json
 from tests.support.discovery import IN_TIME, discovering, eventually
 
 ROUTE: dict[str, Json] = {"match": {"path_prefix": "/orders"}, "backends": [{"service": "orders"}]}
@@ -116,27 +118,52 @@ async def test_many_reregistrations_after_a_lost_catalog_are_live_in_time(dev_co
         await running.sink.until(lambda: len(running.sink.held["b"]) == 8)
 
 
-async def test_checks_that_an_agent_made_critical_by_its_restart_are_not_believed_at_once(
-    data_consul: ConsulAgent,
-) -> None:
-    """An agent forgets what a TTL check was registered with, and calls it critical when it is back."""
+async def test_checks_that_have_not_run_since_a_restart_are_not_believed(data_consul: ConsulAgent) -> None:
+    """An agent calls each check that it makes itself critical until it has made it, which it does in its interval."""
     admin = data_consul.admin
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     admin.put("gateway/routes/orders", ROUTE)
-    admin.register("orders", 7001, id="o1", checks=[ttl_check("c1")])
-    admin.register("orders", 7002, id="o2", checks=[ttl_check("c2")])
-    async with discovering(data_consul, quiet()) as running:
+    for number in range(4):
+        admin.register("orders", 7001 + number, id=f"o{number}", checks=[http_check(url, interval="4s")])
+    await eventually(lambda: _statuses(admin, "orders") == {"passing"}, within=10)
+    async with discovering(data_consul, quiet(grace=10)) as running:
         sink = running.sink
-        await asyncio.to_thread(data_consul.restart)
-        await running.state("service:orders", "doubted", within=8)
-        assert sink.health("orders") == {"o1": "passing", "o2": "passing"}
-        # one that can be picked is enough to believe the rest
-        admin.set_check("c1", "passing")
-        await sink.until(lambda: sink.health("orders") == {"o1": "passing", "o2": "critical"})
+        seen: list[set[str]] = []
+        apply = sink.instances
+
+        def spy(service: str, instances: Sequence[Instance]) -> None:
+            seen.append({str(instance.health) for instance in instances})
+            apply(service, instances)
+
+        sink.instances = spy  # type: ignore[method-assign]
+        await asyncio.to_thread(data_consul.kill)
+        await asyncio.to_thread(data_consul.start)
+        await eventually(lambda: "critical" in _statuses(admin, "orders"))
+        await running.state("service:orders", "doubted")
+        await eventually(lambda: _statuses(admin, "orders") == {"passing"}, within=10)
         await running.state("service:orders", "live")
-        # and long after the restart a whole service that turns critical is believed at once
-        await asyncio.sleep(GRACE)
-        admin.set_check("c1", "critical")
-        await sink.until(lambda: sink.health("orders") == {"o1": "critical", "o2": "critical"})
+        # a check that did run is believed, though the doubt could still last
+        server.close()
+        await server.wait_closed()
+        await sink.until(lambda: "critical" in sink.health("orders").values(), within=8)
+        assert seen[:-1] == [{"passing"}] * (len(seen) - 1)
+
+
+def _statuses(admin: Admin, service: str) -> set[str]:
+    return {
+        status
+        for instance in admin.health(service)
+        for name, status in instance.statuses.items()
+        if name != "serfHealth"
+    }
 
 
 async def test_hung_and_back(any_consul: ConsulAgent) -> None:

@@ -77,7 +77,7 @@ def test_unknown_is_not_a_sign() -> None:
     assert signs_of(Reply(b"", known_leader=False, last_contact=30)) == Sign.LEADERLESS | Sign.OLD
 
 
-# --- all of a service critical at once ------------------------------------------------------------------------------
+# --- critical by checks that have not run ----------------------------------------------------------------------------
 
 
 def held(**health: Health) -> dict[InstanceKey, Instance]:
@@ -89,7 +89,7 @@ def told(instances: dict[InstanceKey, Instance]) -> dict[str, Health]:
     return {key.service_id: instance.health for key, instance in instances.items()}
 
 
-P, W, C, M = Health.PASSING, Health.WARNING, Health.CRITICAL, Health.MAINTENANCE
+P, W, C = Health.PASSING, Health.WARNING, Health.CRITICAL
 
 
 @pytest.fixture
@@ -97,28 +97,49 @@ def relapse() -> Relapse:
     return Relapse(grace=10)
 
 
-def test_without_a_sign_sickness_is_believed(relapse: Relapse) -> None:
-    assert relapse.healed(held(a=P, b=P), held(a=C, b=C), Sign.NONE, 0) == {}
+def healed(
+    relapse: Relapse,
+    before: dict[InstanceKey, Instance],
+    found: dict[InstanceKey, Instance],
+    signs: Sign,
+    now: float,
+    otherwise: Health = P,
+) -> dict[str, Health]:
+    """All that is critical in `found` is so by checks that have not run."""
+    unjudged = {key: otherwise for key, instance in found.items() if instance.health is C}
+    return told(relapse.healed(before, found, unjudged, signs, now))
 
 
-def test_all_critical_behind_a_reconnect_count_as_before(relapse: Relapse) -> None:
-    assert told(relapse.healed(held(a=P, b=W), held(a=C, b=C), Sign.RECONNECTED, 0)) == {"a": P, "b": W}
+def test_without_a_sign_a_check_that_has_not_run_counts(relapse: Relapse) -> None:
+    assert healed(relapse, held(a=P, b=P), held(a=C, b=C), Sign.NONE, 0) == {}
+
+
+def test_behind_a_reconnect_instances_count_as_before(relapse: Relapse) -> None:
+    assert healed(relapse, held(a=P, b=W), held(a=C, b=C), Sign.RECONNECTED, 0) == {"a": P, "b": W}
+
+
+def test_a_check_that_did_run_counts(relapse: Relapse) -> None:
+    assert relapse.healed(held(a=P), held(a=C), {}, Sign.RECONNECTED, 0) == {}
 
 
 def test_one_after_the_other_as_an_agent_tells_it(relapse: Relapse) -> None:
-    assert relapse.healed(held(a=P, b=P), held(a=P, b=P), Sign.RECONNECTED, 0) == {}
-    assert relapse.healed(held(a=P, b=P), held(a=C, b=P), Sign.NONE, 1) == {}
-    assert told(relapse.healed(held(a=C, b=P), held(a=C, b=C), Sign.NONE, 2)) == {"a": P, "b": P}
+    assert healed(relapse, held(a=P, b=P), held(a=P, b=P), Sign.RECONNECTED, 0) == {}
+    assert healed(relapse, held(a=P, b=P), held(a=C, b=P), Sign.NONE, 1) == {"a": P}
+    assert healed(relapse, held(a=P, b=P), held(a=C, b=C), Sign.NONE, 2) == {"a": P, "b": P}
     assert relapse.remaining(2) == 8
-    assert relapse.healed(held(a=P, b=P), held(a=C, b=C), Sign.NONE, 10) == {}
+    assert healed(relapse, held(a=P, b=P), held(a=C, b=C), Sign.NONE, 10) == {}
 
 
-def test_maintenance_and_what_was_sick_before_are_believed(relapse: Relapse) -> None:
-    assert told(relapse.healed(held(a=P, b=C, c=P), held(a=C, b=C, c=M), Sign.RECONNECTED, 0)) == {"a": P}
+def test_what_was_sick_or_unknown_before_stays_critical(relapse: Relapse) -> None:
+    assert healed(relapse, held(a=P, b=C), held(a=C, b=C, c=C), Sign.RECONNECTED, 0) == {"a": P}
+
+
+def test_what_the_other_checks_say_counts(relapse: Relapse) -> None:
+    assert healed(relapse, held(a=P), held(a=C), Sign.RECONNECTED, 0, otherwise=W) == {"a": W}
 
 
 def test_what_changed_besides_its_health_counts(relapse: Relapse) -> None:
     key = InstanceKey("dc1", "n", "a")
     moved = {key: Instance(key, "s", "10.0.0.2", 81, C)}
-    (instance,) = relapse.healed(held(a=P), moved, Sign.RECONNECTED, 0).values()
+    (instance,) = relapse.healed(held(a=P), moved, {key: P}, Sign.RECONNECTED, 0).values()
     assert (instance.endpoint, instance.health) == (("10.0.0.2", 81), P)

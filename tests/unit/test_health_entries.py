@@ -80,6 +80,29 @@ def test_health_is_the_worst_of_service_and_node(checks: list[tuple[str, str]], 
     assert health_of([Check(*check) for check in checks]) is health
 
 
+@pytest.mark.parametrize(
+    ("check", "unjudged"),
+    [
+        ({"Status": "critical", "Type": "http", "Output": ""}, True),
+        ({"Status": "critical", "Type": "", "Output": ""}, True),
+        ({"Status": "critical", "Type": "http", "Output": "connection refused"}, False),
+        ({"Status": "critical", "Type": "ttl", "Output": ""}, False),
+        ({"Status": "warning", "Type": "http", "Output": ""}, False),
+        ({"Status": "critical", "CheckID": "_node_maintenance"}, False),
+    ],
+)
+def test_which_instances_are_critical_by_checks_that_have_not_run(check: dict[str, str], unjudged: bool) -> None:
+    others = [{"CheckID": "serfHealth", "Status": "passing"}, {"CheckID": "w", "Status": "warning", "Output": "slow"}]
+    made = parsed(entry() | {"Checks": [{"CheckID": "c"} | check, *others]})
+    (instance,) = made.instances
+    assert made.unjudged == ({instance.key: W} if unjudged else {})
+
+
+def test_an_instance_that_is_critical_for_another_reason_too_is_judged() -> None:
+    checks = [{"CheckID": "a", "Status": "critical"}, {"CheckID": "b", "Status": "critical", "Output": "refused"}]
+    assert parsed(entry() | {"Checks": checks}).unjudged == {}
+
+
 def test_an_instance_as_consul_lists_it() -> None:
     made = parsed(entry(Tags=["stable", "v2"], Meta={"region": "eu"}, Weights={"Passing": 10, "Warning": 3}))
     (instance,) = made.instances

@@ -82,11 +82,12 @@ class Doubt(Generic[Key]):
 
 
 class Relapse:
-    """For how long after a sign of trouble it is not believed that no instance of a service can be picked any more.
+    """For how long after a sign of trouble an instance is not believed to be critical because its checks have not run.
 
-    An agent that was restarted calls each of its checks critical until it has run again (Consul's agent, `loadChecks`),
-    and tells the servers so some time after it answers again: the view is right first, and then one after another is
-    critical. While one is left the others are believed; when none is, those of before the trouble count again.
+    An agent that was restarted calls each of its checks critical until it has made it again (Consul's agent,
+    `loadChecks`), and tells the servers so some time after it answers again: the view is right first, and then one
+    instance after another is critical, as long as the checks' interval is. They count as before until they are judged.
+    One that fails its first check is so when the grace is over, or its circuit opens: Consul defers a mere output.
     """
 
     def __init__(self, grace: float) -> None:
@@ -98,18 +99,24 @@ class Relapse:
         return max(0.0, self._until - now)
 
     def healed(
-        self, before: Mapping[InstanceKey, Instance], found: Mapping[InstanceKey, Instance], signs: Sign, now: float
+        self,
+        before: Mapping[InstanceKey, Instance],
+        found: Mapping[InstanceKey, Instance],
+        unjudged: Mapping[InstanceKey, Health],
+        signs: Sign,
+        now: float,
     ) -> dict[InstanceKey, Instance]:
-        """Of what was `found`, the instances whose critical health is not believed, with the one that they had."""
+        """Of what was `found`, the instances whose critical health is not believed, with the one that they had.
+
+        `unjudged` are those whose checks have not run, with their health otherwise, which counts if it is worse.
+        """
         if now >= self._until:
             self._before = {}
         if signs:
             self._until = now + self._grace
             self._before |= {key: instance.health for key, instance in before.items() if instance.weight}
-        if not self._before or any(instance.weight for instance in found.values()):
-            return {}
         return {
-            key: replace(instance, health=self._before[key])
-            for key, instance in found.items()
-            if instance.health is Health.CRITICAL and key in self._before
+            key: replace(found[key], health=max(self._before[key], otherwise))
+            for key, otherwise in unjudged.items()
+            if key in self._before
         }

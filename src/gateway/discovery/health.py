@@ -6,7 +6,7 @@ same as before are not parsed again, so that one changed check among a thousand 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -32,6 +32,14 @@ class Check(msgspec.Struct, frozen=True):
 
     id: str = msgspec.field(name="CheckID", default="")
     status: str = msgspec.field(name="Status", default="")
+    output: str = msgspec.field(name="Output", default="")
+    type: str = msgspec.field(name="Type", default="")
+
+    @property
+    def has_not_run(self) -> bool:
+        """Critical because the agent has not made it since it was started (Consul's agent: `loadChecks`), which says
+        nothing of the instance. A TTL check is set and not made, and may have no output for other reasons."""
+        return self.status == "critical" and not self.output and self.type != "ttl" and not _is_maintenance(self)
 
 
 class _Weights(msgspec.Struct):
@@ -73,10 +81,14 @@ def health_of(checks: Iterable[Check]) -> Health:
     """
     worst = Health.PASSING
     for check in checks:
-        if check.id == _NODE_MAINTENANCE or check.id.startswith(_SERVICE_MAINTENANCE):
+        if _is_maintenance(check):
             return Health.MAINTENANCE
         worst = max(worst, _STATUS.get(check.status, Health.CRITICAL))
     return worst
+
+
+def _is_maintenance(check: Check) -> bool:
+    return check.id == _NODE_MAINTENANCE or check.id.startswith(_SERVICE_MAINTENANCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +101,22 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """`entries` counts what Consul listed, usable or not."""
+    """`entries` counts what Consul listed, usable or not. `unjudged` are critical for no other reason than checks that
+    have not run, with the health that they would have otherwise."""
 
     instances: tuple[Instance, ...]
     left_out: tuple[LeftOut, ...]
     entries: int
+    unjudged: Mapping[InstanceKey, Health]
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What was made of one entry."""
+
+    instance: Instance | None
+    left_out: tuple[LeftOut, ...] = ()
+    otherwise: Health | None = None
 
 
 class HealthReader:
@@ -102,7 +125,7 @@ class HealthReader:
     def __init__(self, service: str, addresses: AddressPolicy) -> None:
         self._service = service
         self._addresses = addresses
-        self._known: dict[bytes, tuple[Instance | None, tuple[LeftOut, ...]]] = {}
+        self._known: dict[bytes, _Read] = {}
 
     def read(self, body: bytes) -> Parsed:
         """Raises ConsulBadAnswer where the answer as a whole is not a list of entries."""
@@ -110,56 +133,61 @@ class HealthReader:
             raws = _decode_list(body)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise ConsulBadAnswer(f"not a list of health entries: {error}", f"health of {self._service}") from error
-        known: dict[bytes, tuple[Instance | None, tuple[LeftOut, ...]]] = {}
+        known: dict[bytes, _Read] = {}
         instances: dict[InstanceKey, Instance] = {}
+        unjudged: dict[InstanceKey, Health] = {}
         left_out: list[LeftOut] = []
         for raw in raws:
             text = bytes(raw)
-            seen = self._known.get(text)
-            instance, reasons = known[text] = self._entry(text) if seen is None else seen
-            left_out.extend(reasons)
+            read = known[text] = self._known.get(text) or self._entry(text)
+            left_out.extend(read.left_out)
+            instance = read.instance
             if instance is None:
                 continue
             if instance.key in instances:
                 left_out.append(LeftOut(str(instance.key), "listed twice"))
                 continue
             instances[instance.key] = instance
+            if read.otherwise is not None:
+                unjudged[instance.key] = read.otherwise
         self._known = known
-        return Parsed(tuple(instances.values()), tuple(left_out), len(raws))
+        return Parsed(tuple(instances.values()), tuple(left_out), len(raws), unjudged)
 
-    def _entry(self, text: bytes) -> tuple[Instance | None, tuple[LeftOut, ...]]:
+    def _entry(self, text: bytes) -> _Read:
         try:
             entry = _decode_entry(text)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            return None, (LeftOut(f"an entry of {self._service}", _printable(str(error))),)
+            return _Read(None, (LeftOut(f"an entry of {self._service}", _printable(str(error))),))
         service, node = entry.service, entry.node
         key = InstanceKey(node.datacenter, node.name, service.id)
         for part in (*key, service.name):
             if not part.isprintable():
-                return None, (LeftOut(_printable(str(key)), "a name with control characters"),)
+                return _Read(None, (LeftOut(_printable(str(key)), "a name with control characters"),))
         if service.name != self._service:
-            return None, (LeftOut(str(key), f"an instance of {service.name[:_SHOWN]!r}, which was not asked for"),)
+            reason = f"an instance of {service.name[:_SHOWN]!r}, which was not asked for"
+            return _Read(None, (LeftOut(str(key), reason),))
         try:
             address = self._addresses.check(service.address or node.address)
         except BadAddress as error:
             shown = _printable(service.address or node.address)
-            return None, (LeftOut(str(key), f"address {shown!r}: {error}"),)
+            return _Read(None, (LeftOut(str(key), f"address {shown!r}: {error}"),))
         tags, meta, dropped = _labels(service, str(key))
         weights = service.weights or _Weights()
-        return (
-            Instance(
-                key=key,
-                service=service.name,
-                address=address,
-                port=service.port,
-                health=health_of(entry.checks or ()),
-                weight_passing=_clamped(weights.passing),
-                weight_warning=_clamped(weights.warning),
-                tags=frozenset(tags),
-                meta=meta,
-            ),
-            tuple(dropped),
+        checks = entry.checks or ()
+        health = health_of(checks)
+        otherwise = health_of(check for check in checks if not check.has_not_run)
+        instance = Instance(
+            key=key,
+            service=service.name,
+            address=address,
+            port=service.port,
+            health=health,
+            weight_passing=_clamped(weights.passing),
+            weight_warning=_clamped(weights.warning),
+            tags=frozenset(tags),
+            meta=meta,
         )
+        return _Read(instance, tuple(dropped), None if otherwise is health else otherwise)
 
 
 def _labels(service: _Service, key: str) -> tuple[list[str], dict[str, str], list[LeftOut]]:

@@ -78,11 +78,11 @@ class ServiceView:
             return Taken("denied", changed, recheck=DENIED_RECHECK, error=error, left_out=left_out)
         now = self._clock()
         held = self._doubt.held(before.keys(), found.keys(), signs, now)
-        healed = self._relapse.healed(before, found, signs, now)
+        healed = self._relapse.healed(before, found, parsed.unjudged, signs, now)
         if held or healed:
             changed = self._replace({key: before[key] for key in before if key in held} | found | healed)
             doubtful = len(held) + len(healed)
-            error = f"{doubtful} of {len(before)} instances are missing or critical in an answer that may be wrong"
+            error = f"{doubtful} of {len(before)} instances are missing, or critical by checks that have not run"
             recheck = self._doubt.remaining(now) if held else self._relapse.remaining(now)
             return Taken("doubted", changed, recheck=recheck, error=error, left_out=left_out)
         again = self._sight.look_again(missing=bool(missing))
