@@ -341,6 +341,8 @@ def test_one_who_leaves_the_queue_makes_way_for_a_later_version_with_more_room(s
     shell.send(before)
     held = shell.queued(before)
     behind = shell.queued(after)
+    shell.view(instance("a"), instance("b"))
+    assert not shell.woken
     shell.abandon(held)
     shell.woken_attempt(behind)
 

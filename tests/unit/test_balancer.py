@@ -118,6 +118,32 @@ def test_a_newcomer_is_owed_nothing() -> None:
     assert Counter(seen) == {0: 2, 1: 2, 5: 2}
 
 
+def test_a_newcomer_does_not_wait_for_what_those_before_it_took() -> None:
+    """Each leaves as soon as it has been picked, so that the others are owed more and more."""
+    turns: WeightedRoundRobin[Thing] = WeightedRoundRobin()
+    for number in range(50):
+        guest = Thing(f"guest{number}")
+        for _ in range(4):
+            if turns.pick([*THINGS[:2], guest], [1, 1, 1]) is guest:
+                break
+        else:
+            raise AssertionError(f"guest {number} was not picked in four turns")
+        turns.retain(frozenset("ab"))
+
+
+def test_leads_farther_apart_than_any_history_brings_them_settle_in_one_round() -> None:
+    turns: WeightedRoundRobin[Thing] = WeightedRoundRobin()
+    turns._leads = {"a": 50 << 20, "b": 0, "c": -(50 << 20)}
+    picks(turns, [0, 1, 2], [1, 1, 1], 3)
+    assert Counter(picks(turns, [0, 1, 2], [1, 1, 1], 3)) == {0: 1, 1: 1, 2: 1}
+
+
+def test_weights_with_a_common_factor_make_a_short_round() -> None:
+    turns: WeightedRoundRobin[Thing] = WeightedRoundRobin()
+    assert picks(turns, [0, 1], [6000, 3000], 6) == [0, 1, 0, 0, 1, 0]
+    assert turns._position >= 0
+
+
 def test_who_came_back_is_not_paid_for_the_time_away() -> None:
     turns: WeightedRoundRobin[Thing] = WeightedRoundRobin()
     picks(turns, [0, 1, 2], [1, 1, 1], 100)

@@ -89,6 +89,14 @@ def test_a_share_of_failures_trips_from_the_minimum_volume_on() -> None:
     assert circuit.fail(ORDINARY, BY_SHARE, 1.0) is CircuitEvent.TRIP
 
 
+def test_the_share_itself_trips() -> None:
+    circuit = Circuit(0.0)
+    events = [
+        (circuit.fail if failed else circuit.succeed)(ORDINARY, BY_SHARE, 1.0) for failed in (False, True, False, True)
+    ]
+    assert events == [None, None, None, CircuitEvent.TRIP]
+
+
 def test_a_share_below_the_ratio_does_not_trip() -> None:
     circuit = Circuit(0.0)
     for step in range(1, 300):
@@ -375,6 +383,19 @@ def test_a_freed_probe_place_lets_a_waiting_ticket_go() -> None:
     second = shell.queued(patient)
     shell.abandon(probe.ticket)
     assert name_of(shell.woken_attempt(second)) == "a"
+
+
+def test_a_passed_probe_makes_room_for_the_next_one() -> None:
+    shell = Shell(draw=no_jitter)
+    shell.view(instance("a"))
+    shell.policies(policy(circuit=replace(ONE_STRIKE, half_open_probes=2)))
+    shell.fail(shell.send(route()))
+    shell.wait(10.0)
+    first, _ = shell.send(route()), shell.send(route())
+    assert shell.refused(route()).reason is Reason.CIRCUIT_OPEN
+    shell.head(first)
+    assert shell.states()["a"] == "half_open"
+    assert shell.send(route()).permit.probe
 
 
 def test_requests_sent_before_it_opened_do_not_judge_a_probe(shell: Shell) -> None:

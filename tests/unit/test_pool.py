@@ -376,6 +376,21 @@ def test_slow_start_ends_whatever_the_clock_says(begin: float, length: float) ->
     assert shell.shares(route(), 2) == {"old": 1, "new": 1}
 
 
+@given(begin=st.floats(0.0, 1e6), length=st.floats(0.01, 3600.0))
+@settings(deadline=None)
+def test_each_timer_of_a_slow_start_finds_the_next_step(begin: float, length: float) -> None:
+    shell = shell_with(now=begin)
+    shell.policies(policy(slow_start=length))
+    shell.view(instance("new"))
+    service = shell.core._services.get("orders")
+    (member,) = service.members.values()
+    steps = []
+    while shell.core.next_deadline is not None:
+        shell.wait(shell.core.next_deadline - shell.now)
+        steps.append(service.warm_step(member, shell.now))
+    assert steps == [2, 3, 4, 5, 6, 7, 8, 9, 10]
+
+
 def test_slow_start_put_in_force_meanwhile_ends_too() -> None:
     shell = shell_with(instance("old"))
     shell.wait(100.0)

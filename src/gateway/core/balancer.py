@@ -199,8 +199,6 @@ class RingHash(Generic[M]):
         passed: set[int] = set()
         for step in range(start, start + count):
             owner = ring[step % count] & _OWNER
-            if owner in passed:
-                continue
             member = self._members[owner]
             if member.key in eligible:
                 return member

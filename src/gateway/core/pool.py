@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from gateway.core.admission import Lane
 
 WARM_STEPS = 10
-_ROUNDING = 1e-9
+_ROUNDING = 1e-3
+"""Of a step of slow start: by more than that no rounding makes its timer early."""
 _CLOSED = CircuitState.CLOSED
 
 
@@ -111,9 +112,9 @@ class Service:
     def warm_step(self, member: Member, now: float) -> int:
         """How warm a member is, from 1 to 10 tenths of its weight (10: slow start is over, or off)."""
         length = self.policy.slow_start
-        if now >= member.warm_since + length:
+        if not length:
             return WARM_STEPS
-        return 1 + int((WARM_STEPS - 1) * (now - member.warm_since) / length + _ROUNDING)
+        return min(WARM_STEPS, 1 + int((WARM_STEPS - 1) * (now - member.warm_since) / length + _ROUNDING))
 
 
 class Candidates(NamedTuple):
