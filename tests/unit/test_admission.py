@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.core.model import Backend, CircuitPolicy, FailureKind, Limits, Outcome, Reason, RetryPolicy
+from gateway.core.model import Backend, CircuitPolicy, FailureKind, Limits, Outcome, Reason, RetryPolicy, Route
 from gateway.core.tickets import Broken, Reject, Send, Ticket, Wait
 from tests.unit.core_support import STEADY, Shell, instance, name_of, policy, route, sick
 
@@ -321,6 +321,40 @@ def test_retries_wait_in_order_and_before_fresh_tickets(shell: Shell) -> None:
     shell.answer(flying["c"])
     assert name_of(shell.woken_attempt(two.ticket)) == "c"
     assert later is None or later.id not in shell.woken
+
+
+def test_a_retry_that_has_to_wait_frees_its_instance_for_other_routes(shell: Shell) -> None:
+    shell.view(instance("a"), instance("b"))
+    shell.policies(policy(cap=1, circuit=STEADY))
+    flying = {name_of(each): each for each in (shell.send(route("one")) for _ in range(2))}
+    other = shell.queued(route("two"))
+    assert isinstance(shell.fail(flying["a"], FailureKind.RESET, replayable=True), Wait)
+    assert name_of(shell.woken_attempt(other)) == "a"
+
+
+def two_backends(shell: Shell) -> Route:
+    split = route("r", "orders", "stock", limits=ONE)
+    shell.routes(split)
+    shell.view(instance("a"), instance("b"))
+    shell.view(instance("s", service="stock"), service="stock")
+    return split
+
+
+def test_a_retry_that_has_to_wait_frees_its_place_for_the_other_backend(shell: Shell) -> None:
+    split = two_backends(shell)
+    shell.policies(policy(cap=1, circuit=STEADY))
+    first = shell.send(split)
+    shell.send(route("other"))
+    waiting = shell.queued(split)
+    assert isinstance(shell.fail(first, FailureKind.RESET, replayable=True), Wait)
+    assert name_of(shell.woken_attempt(waiting)) == "s"
+
+
+def test_an_ending_frees_its_place_for_the_other_backend(shell: Shell) -> None:
+    split = two_backends(shell)
+    first, waiting = shell.send(split), shell.queued(split)
+    shell.answer(first)
+    assert name_of(shell.woken_attempt(waiting)) == "s"
 
 
 def test_a_retry_that_waits_for_an_untried_instance_does_not_hold_up_fresh_tickets(shell: Shell) -> None:

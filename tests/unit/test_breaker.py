@@ -509,6 +509,16 @@ def test_a_tunnel_of_an_older_epoch_that_is_cut_says_nothing(shell: Shell) -> No
     assert shell.states()["a"] == "closed"
 
 
+def test_a_tunnel_that_opened_in_a_later_epoch_than_it_was_sent_in_says_nothing(shell: Shell) -> None:
+    tunnel = on(shell, "a")
+    shell.fail(on(shell, "a"))
+    shell.wait(10.0)
+    shell.answer(on(shell, "a"))
+    shell.head(tunnel, 101)
+    shell.fail(tunnel, FailureKind.TRUNCATED)
+    assert shell.states()["a"] == "closed"
+
+
 def test_a_tunnel_does_not_hold_its_judgement(shell: Shell) -> None:
     shell.policies(policy(circuit=replace(ONE_STRIKE, consecutive_failures=2)))
     shell.fail(on(shell, "a"))
@@ -700,3 +710,5 @@ def test_a_probe_that_is_tried_again_elsewhere_was_judged_by_its_status(shell: S
     assert isinstance(again, Send)
     assert shell.states()["a"] == "closed"
     assert shell.circuit("a").in_flight == 0
+    shell.wait(60.0)
+    assert shell.states()["a"] == "closed"

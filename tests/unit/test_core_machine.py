@@ -119,11 +119,12 @@ class CoreMachine(RuleBasedStateMachine):
 
     @initialize(
         draw=st.integers(0, 99),
-        in_flight=st.sampled_from((0, 1)),
+        in_flight=st.sampled_from((0, 1, 2)),
+        queue=st.sampled_from((0, 1, 3)),
         cap=st.sampled_from((0, 1)),
         node=st.sampled_from((None, None, "n0")),
     )
-    def begin(self, draw: int, in_flight: int, cap: int, node: str | None) -> None:
+    def begin(self, draw: int, in_flight: int, queue: int, cap: int, node: str | None) -> None:
         state = draw
 
         def drawn() -> float:
@@ -136,9 +137,10 @@ class CoreMachine(RuleBasedStateMachine):
         for service in SERVICES:
             self.a_view_arrives(service, [(number, 1, 1, Health.PASSING, 7000, number == 0) for number in range(2)])
             self.a_policy_is_put(service, (CircuitPolicy(2, 0.0, open_for=1.0), Balance(), cap, 0.0))
+        retry = RetryPolicy(on_statuses=frozenset({503}))
         for name, shares in zip(NAMES, (("orders",), ("orders", "stock"), ("stock",)), strict=True):
             self.a_route_is_put(
-                name, [Backend(share) for share in shares], Limits(in_flight, 3), RetryPolicy(), WhenEmpty()
+                name, [Backend(share) for share in shares], Limits(in_flight, queue), retry, WhenEmpty()
             )
 
     # --- the world changes ---
@@ -214,17 +216,25 @@ class CoreMachine(RuleBasedStateMachine):
     # --- requests ---
 
     @precondition(lambda self: self.known)
-    @rule(data=st.data(), method=st.sampled_from(("GET", "GET", "POST")), client=st.integers(0, 5))
-    def a_request_comes(self, data: st.DataObject, method: str, client: int) -> None:
+    @rule(
+        data=st.data(),
+        method=st.sampled_from(("GET", "GET", "POST")),
+        client=st.integers(0, 5),
+        count=st.sampled_from((1, 1, 2, 4)),
+    )
+    def requests_come(self, data: st.DataObject, method: str, client: int, count: int) -> None:
         route = self.known[data.draw(st.sampled_from(sorted(self.known)))]
+        for _ in range(count):
+            self.a_request_comes(route, method, client)
+
+    def a_request_comes(self, route: Route, method: str, client: int) -> None:
         self.opened += 1
         ahead = [ticket for ticket, _ in self.waiting.values() if not ticket.tried]
         decision = self.shell.request(route, facts(method, client_ip=f"192.0.2.{client}"))
         if isinstance(decision, Send):
             pool = decision.attempt.ticket.pool
-            assert not any(ticket.pool is pool and ticket.route.name == route.name for ticket in ahead), (
-                "jumped the queue"
-            )
+            jumped = any(ticket.pool is pool and ticket.route.name == route.name for ticket in ahead)
+            assert not jumped, "jumped the queue"
         self.decided(decision)
         self.settle()
 

@@ -175,6 +175,18 @@ def test_a_retry_goes_to_the_backend_left_when_its_own_has_emptied() -> None:
     assert name_of(shell.retried(first)) == "s"
 
 
+def test_a_backend_that_was_tried_is_tried_again_when_the_other_has_emptied() -> None:
+    shell = Shell()
+    shell.view(instance("a"))
+    shell.view(instance("s", service="stock"), service="stock")
+    split = route("r", "orders", "stock")
+    shell.routes(split)
+    second = shell.retried(shell.send(split))
+    assert name_of(second) == "s"
+    shell.view(service="stock")
+    assert name_of(shell.retried(second)) == "a"
+
+
 def test_without_anybody_left_the_failure_is_told() -> None:
     shell = Shell()
     shell.view(instance("a"))
@@ -281,8 +293,22 @@ def test_a_retry_that_finds_no_place_in_the_queue_costs_no_budget() -> None:
     crowded = route(limits=Limits(queue=0))
     flying = {name_of(each): each for each in (shell.send(crowded) for _ in range(2))}
     assert isinstance(shell.fail(flying["a"], FailureKind.CONNECT_FAILURE, replayable=True), Reject)
+    assert [view.in_flight for view in shell.core.circuits()] == [0, 1]
+    assert [load.in_flight for load in shell.core.loads()] == [1]
     shell.answer(flying["b"])
     shell.retried(shell.send(crowded))
+
+
+def test_a_response_whose_retry_finds_no_place_in_the_queue_is_delivered() -> None:
+    shell = Shell()
+    shell.view(instance("a"), instance("b"))
+    shell.policies(policy(cap=1, circuit=STEADY))
+    crowded = route(limits=Limits(queue=0), retry=RetryPolicy(on_statuses=frozenset({503})))
+    flying = {name_of(each): each for each in (shell.send(crowded) for _ in range(2))}
+    assert isinstance(shell.head(flying["a"], 503), Deliver)
+    assert [view.in_flight for view in shell.core.circuits()] == [1, 1]
+    shell.end(flying["a"])
+    assert [view.in_flight for view in shell.core.circuits()] == [0, 1]
 
 
 def test_one_of_three_instances_dies_with_everything_in_flight() -> None:

@@ -267,13 +267,11 @@ class Gateway:
         if not budget.allows(pool.service.policy.retry_budget, now):
             self.counters.retries_denied += 1
             return None
-        tried_before, pool_before = ticket.tried, ticket.pool
         ticket.tried, ticket.pool = tried, pool
         self._release(attempt)
         pool.refresh(now)
         again = self._admit(ticket, now)
         if again is None:
-            ticket.tried, ticket.pool = tried_before, pool_before
             self._hold(attempt)
             return None
         budget.count_retry(now)
