@@ -58,5 +58,5 @@ lock: $(READY) ## write requirements.lock anew from pyproject.toml (needs uv on 
 	@mv requirements.both requirements.lock
 
 clean: ## remove what make and the tools made
-	@rm -rf $(VENV) .consul .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist
+	@rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist
 	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
