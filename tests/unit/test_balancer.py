@@ -131,6 +131,16 @@ def test_a_newcomer_does_not_wait_for_what_those_before_it_took() -> None:
         turns.retain(frozenset("ab"))
 
 
+def test_light_members_do_not_starve_though_heavy_ones_come_and_go_at_each_pick() -> None:
+    turns: WeightedRoundRobin[Thing] = WeightedRoundRobin()
+    seen = Counter[str]()
+    for number in range(500):
+        seen[turns.pick([*THINGS[:2], Thing(f"guest{number}")], [1, 1, 8]).key] += 1
+        turns.retain(frozenset("ab"))
+    assert 49 <= seen["a"] <= 51
+    assert 49 <= seen["b"] <= 51
+
+
 def test_leads_farther_apart_than_any_history_brings_them_settle_in_one_round() -> None:
     turns: WeightedRoundRobin[Thing] = WeightedRoundRobin()
     turns._leads = {"a": 50 << 20, "b": 0, "c": -(50 << 20)}

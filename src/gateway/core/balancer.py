@@ -44,10 +44,10 @@ class WeightedRoundRobin(Generic[W]):
     The algorithm is nginx's (`ngx_http_upstream_round_robin`): a pick raises every current value by its weight, takes
     the largest, and lowers that by the total weight W. Divided by W, a current value is the *lead* of its member: how
     many turns it is owed. When the members or weights change, the leads are carried over: whoever was owed a turn is
-    still, and who was not eligible meanwhile neither gains nor loses. (Carrying the values themselves would count a
-    turn among heavy members for more than one among light ones; starting from zero would starve the light.) Leads
-    farther than one turn from their mean are cut, and within that bound the shares are exact over any window of W
-    picks that begins at least W picks after the change.
+    still, who was not eligible meanwhile neither gains nor loses, and a newcomer is owed nothing. (Carrying the values
+    themselves would count a turn among heavy members for more than one among light ones; starting from zero would
+    starve the light.) Leads farther than one turn from their mean are cut, and within that bound the shares are exact
+    over any window of W picks that begins at least W picks after the change.
 
     Then the picks repeat with period W, so they are noted down and read off: a pick costs the same for three members
     and for three hundred.
@@ -139,14 +139,10 @@ class WeightedRoundRobin(Generic[W]):
             self._leads[member.key] = current // total
 
     def _carried(self, members: Sequence[W]) -> list[int]:
-        leads = [self._leads.get(member.key) for member in members]
-        known = [lead for lead in leads if lead is not None]
-        mean = sum(known) // len(known) if known else 0
+        leads = [self._leads.get(member.key, 0) for member in members]
+        mean = sum(leads) // len(leads)
         lowest, highest = mean - _TURN, mean + _TURN
-        return [
-            mean if lead is None else lead if lowest <= lead <= highest else lowest if lead < lowest else highest
-            for lead in leads
-        ]
+        return [lead if lowest <= lead <= highest else lowest if lead < lowest else highest for lead in leads]
 
 
 class LeastRequest(Generic[M]):
