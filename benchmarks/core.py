@@ -47,12 +47,16 @@ def core_with(policy: ServicePolicy, size: int, routes: list[Route]) -> Gateway:
     core.apply_routes(routes, 0.0)
     core.apply_policies({SERVICE: policy}, 0.0)
     instances = [
-        Instance(InstanceKey("dc1", f"node{number}", f"i{number}"), SERVICE, "127.0.0.1", 1024 + number, weight_passing=1 + number % 3)
+        Instance(_key(f"i{number}"), SERVICE, "127.0.0.1", 1024 + number, weight_passing=1 + number % 3)
         for number in range(size)
-    ]  # fmt: skip
+    ]
     core.apply_view(SERVICE, instances, 0.0)
-    core.apply_view("other", [Instance(InstanceKey("dc1", "node0", "o"), "other", "127.0.0.1", 1023)], 0.0)
+    core.apply_view("other", [Instance(_key("o"), "other", "127.0.0.1", 1023)], 0.0)
     return core
+
+
+def _key(name: str) -> InstanceKey:
+    return InstanceKey("dc1", "node", name)
 
 
 def measure(policy: ServicePolicy, size: int, route: Route) -> float:
