@@ -48,6 +48,8 @@ from gateway.core.views import CircuitChange, CircuitView
 STEADY = CircuitPolicy(mode=CircuitMode.OFF)
 """For tests that are about something else than circuits."""
 
+ONE_STRIKE = CircuitPolicy(consecutive_failures=1, failure_ratio=0.0, open_for=10.0, max_open_for=60.0)
+
 _LIMITS = Limits()
 _RETRY = RetryPolicy()
 _WHEN_EMPTY = WhenEmpty()
@@ -123,6 +125,10 @@ def policy(
 def draws(*values: float) -> Callable[[], float]:
     """Those numbers for ever, in turn."""
     return cycle(values or (0.5,)).__next__
+
+
+def no_jitter() -> float:
+    return 0.0
 
 
 class Shell:
@@ -284,3 +290,21 @@ def name_of(attempt: Attempt) -> str:
 
 def sick(healthy: Instance, health: Health = Health.CRITICAL) -> Instance:
     return replace(healthy, health=health)
+
+
+def shell_with(
+    *instances: Instance, prefer_node: str | None = None, draw: Callable[[], float] = no_jitter, now: float = 100.0
+) -> Shell:
+    shell = Shell(draw=draw, prefer_node=prefer_node, now=now)
+    shell.view(*instances)
+    return shell
+
+
+def on(shell: Shell, name: str) -> Attempt:
+    """An attempt on that instance; what goes elsewhere before is answered."""
+    for _ in range(20):
+        attempt = shell.send(route())
+        if name_of(attempt) == name:
+            return attempt
+        shell.answer(attempt)
+    raise AssertionError(f"{name} was not picked")

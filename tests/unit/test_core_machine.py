@@ -9,17 +9,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gateway.core.admission import Gate
 from gateway.core.breaker import CircuitState
 from gateway.core.model import (
     Backend,
     Balance,
-    BalancePolicy,
-    CircuitMode,
     CircuitPolicy,
     FailureKind,
-    HashOn,
-    HashSource,
     Health,
     Instance,
     InstanceKey,
@@ -30,72 +25,23 @@ from gateway.core.model import (
     ServicePolicy,
     WhenEmpty,
 )
-from gateway.core.pool import Member, Pool, Service
+from gateway.core.pool import Pool
 from gateway.core.tickets import Attempt, Broken, Deliver, Done, End, Failure, Head, Reject, Send, Ticket, Wait
-from tests.unit.core_support import Shell, facts, instance
-
-SERVICES = ("orders", "stock")
-NAMES = ("r1", "r2", "r3")
-
-instances = st.builds(
-    lambda number, weight, warning, health, port, canary: (number, weight, warning, health, port, canary),
-    st.integers(0, 3),
-    st.sampled_from((0, 1, 1, 2, 5)),
-    st.integers(0, 2),
-    st.sampled_from((*[Health.PASSING] * 5, Health.WARNING, Health.CRITICAL, Health.MAINTENANCE)),
-    st.sampled_from((7000, 7000, 7000, 7001)),
-    st.booleans(),
-)
-views = st.lists(instances, max_size=4, unique_by=lambda each: each[0])
-backends = st.lists(
-    st.builds(
-        lambda service, weight, canary: Backend(service, weight, frozenset({"canary"} if canary else ())),
-        st.sampled_from(SERVICES),
-        st.sampled_from((1, 1, 3, 0)),
-        st.sampled_from((False, False, True)),
-    ),
-    min_size=1,
-    max_size=3,
-).filter(lambda shares: any(share.weight for share in shares))
-limits = st.builds(
-    Limits,
-    in_flight=st.sampled_from((0, 0, 1, 2)),
-    queue=st.integers(0, 4),
-    queue_timeout=st.sampled_from((0.5, 2.0)),
-)
-retries = st.builds(
-    RetryPolicy,
-    attempts=st.integers(1, 4),
-    on_failures=st.just(frozenset({FailureKind.CONNECT_FAILURE, FailureKind.RESET})),
-    on_statuses=st.sampled_from((frozenset[int](), frozenset({429, 503}))),
-)
-when_empty = st.builds(WhenEmpty, panic=st.sampled_from((None, None, Health.WARNING, Health.CRITICAL)))
-circuits = st.builds(
-    CircuitPolicy,
-    consecutive_failures=st.sampled_from((1, 2, 3)),
-    failure_ratio=st.sampled_from((0.0, 0.5)),
-    min_requests=st.just(4),
-    window=st.sampled_from((2.0, 10.0)),
-    open_for=st.sampled_from((1.0, 3.0)),
-    max_open_for=st.just(5.0),
-    half_open_probes=st.integers(1, 2),
-    max_open=st.sampled_from((1.0, 1.0, 0.5, 0.0)),
-    mode=st.sampled_from((*[CircuitMode.ENFORCE] * 4, CircuitMode.SHADOW, CircuitMode.OFF)),
-)
-balances = st.sampled_from(
-    (
-        Balance(),
-        Balance(),
-        Balance(BalancePolicy.LEAST_REQUEST),
-        Balance(BalancePolicy.RING_HASH, HashOn(HashSource.CLIENT_IP)),
-    )
-)
-policies = st.builds(
-    lambda circuit, balance, cap, slow: (circuit, balance, cap, slow),
-    circuits,
-    balances,
-    st.sampled_from((0, 0, 1, 2)),
-    st.sampled_from((0.0, 0.0, 2.0)),
+from tests.unit.core_support import Shell, draws, facts
+from tests.unit.core_worlds import (
+    NAMES,
+    SERVICES,
+    View,
+    backends,
+    circuit_permitted,
+    healthy_members,
+    instances_of,
+    limits,
+    policies,
+    retries,
+    same_place,
+    views,
+    when_empty,
 )
 
 Place = tuple[str, InstanceKey, tuple[str, int]]
@@ -125,14 +71,7 @@ class CoreMachine(RuleBasedStateMachine):
         node=st.sampled_from((None, None, "n0")),
     )
     def begin(self, draw: int, in_flight: int, queue: int, cap: int, node: str | None) -> None:
-        state = draw
-
-        def drawn() -> float:
-            nonlocal state
-            state = (state * 37 + 11) % 100
-            return state / 100
-
-        self.shell = Shell(draw=drawn, prefer_node=node)
+        self.shell = Shell(draw=draws(*[(draw + 37 * step) % 100 / 100 for step in range(100)]), prefer_node=node)
         self.core = self.shell.core
         for service in SERVICES:
             self.a_view_arrives(service, [(number, 1, 1, Health.PASSING, 7000, number == 0) for number in range(2)])
@@ -146,14 +85,8 @@ class CoreMachine(RuleBasedStateMachine):
     # --- the world changes ---
 
     @rule(service=st.sampled_from(SERVICES), view=views)
-    def a_view_arrives(self, service: str, view: Sequence[tuple[int, int, int, Health, int, bool]]) -> None:
-        made = [
-            instance(
-                f"{service}{number}", weight, service=service, node=f"n{number % 2}", port=port + 10 * number,
-                health=health, warning=warning, tags=("canary",) if canary else (),
-            )
-            for number, weight, warning, health, port, canary in view
-        ]  # fmt: skip
+    def a_view_arrives(self, service: str, view: View) -> None:
+        made = instances_of(service, view)
         before = dict(self.circuit_marks())
         old, self.mirror[service] = self.mirror[service], {each.key: each for each in made}
         difference = self.shell.view(*made, service=service)
@@ -349,9 +282,9 @@ class CoreMachine(RuleBasedStateMachine):
         held = self.mirror[service].get(attempt.instance.key)
         assert held == attempt.instance, "picked what the mirror does not hold"
         self.may_be_picked(ticket, held)
-        self.circuit_permitted(attempt)
+        circuit_permitted(attempt)
         cap = member.service.policy.in_flight_per_instance
-        assert not cap or sum(self.place(other) == self.place(attempt) for other in self.flying.values()) <= cap
+        assert not cap or sum(same_place(other, attempt) for other in self.flying.values()) <= cap
         mine = [
             other.ticket.route.limits.in_flight
             for other in self.flying.values()
@@ -362,13 +295,10 @@ class CoreMachine(RuleBasedStateMachine):
         if attempt.instance.key in ticket.tried:
             others = [
                 other
-                for other in self.candidates(ticket.pool)
+                for other in healthy_members(ticket.pool)
                 if other.key not in ticket.tried and other.circuit.state is CircuitState.CLOSED
             ]
             assert not others, "a retry on the same instance although another is permitted"
-
-    def place(self, attempt: Attempt) -> Place:
-        return (attempt.instance.service, attempt.instance.key, attempt.instance.endpoint)
 
     def may_be_picked(self, ticket: Ticket, held: Instance) -> None:
         if not held.weight:
@@ -384,14 +314,6 @@ class CoreMachine(RuleBasedStateMachine):
         ]
         assert any(shares), "a backend without weight was picked"
 
-    def circuit_permitted(self, attempt: Attempt) -> None:
-        circuit, policy = attempt.member.circuit, attempt.policy.circuit
-        if attempt.permit.epoch == circuit.epoch:
-            if policy.mode is CircuitMode.ENFORCE:
-                assert circuit.state is not CircuitState.OPEN
-                assert attempt.permit.probe == (circuit.state is CircuitState.HALF_OPEN)
-            assert circuit.probes <= policy.half_open_probes or not attempt.permit.probe
-
     def circuit_marks(self) -> Iterator[tuple[Place, tuple[object, ...]]]:
         for service, members in self.mirror.items():
             for view in self.core.circuits():
@@ -404,21 +326,6 @@ class CoreMachine(RuleBasedStateMachine):
             assert place not in before or before[place] == marks, "a change of the world touched a circuit"
 
     # --- what holds after each step ---
-
-    def services(self) -> dict[str, Service]:
-        return self.core._services._services
-
-    def gates(self) -> dict[str, Gate]:
-        return self.core._routes._gates
-
-    def candidates(self, pool: Pool) -> list[Member]:
-        """Members whose health lets them be picked, told anew from the rules."""
-        selected = [each for each in pool.service.members.values() if pool.selector.selects(each.instance)]
-        weighted = [each for each in selected if each.instance.weight]
-        panic = pool.selector.panic
-        if not weighted and panic is not None:
-            weighted = [each for each in selected if each.instance.health <= panic and each.instance.weight_passing]
-        return weighted
 
     @invariant()
     def counts_are_right(self) -> None:
@@ -434,7 +341,7 @@ class CoreMachine(RuleBasedStateMachine):
             for attempt in self.flying.values()
             if attempt.permit.probe and not attempt.judged and attempt.permit.epoch == attempt.member.circuit.epoch
         )
-        for service in self.services().values():
+        for service in self.core._services._services.values():
             for member in service.members.values():
                 assert member.in_flight == members[member]
                 assert member.circuit.probes == probes[member]
@@ -451,7 +358,7 @@ class CoreMachine(RuleBasedStateMachine):
     def nobody_waits_for_what_is_there(self) -> None:
         blocked: set[tuple[str, Pool]] = set()
         for ticket, _ in sorted(self.waiting.values(), key=lambda pair: pair[0].id):
-            gate, pool = self.gates()[ticket.route.name], ticket.pool
+            gate, pool = ticket.gate, ticket.pool
             if not ticket.tried and (ticket.route.name, pool) in blocked:
                 continue
             limit = ticket.route.limits.in_flight
@@ -459,7 +366,7 @@ class CoreMachine(RuleBasedStateMachine):
                 blocked.add((ticket.route.name, pool))
                 continue
             policy = pool.service.policy
-            permitted = [each for each in self.candidates(pool) if each.circuit.permits(policy.circuit)]
+            permitted = [each for each in healthy_members(pool) if each.circuit.permits(policy.circuit)]
             cap = policy.in_flight_per_instance
             eligible = [each for each in permitted if not cap or each.in_flight < cap]
             untried = [each for each in eligible if each.key not in ticket.tried]
