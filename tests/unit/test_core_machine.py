@@ -146,8 +146,6 @@ class CoreMachine(RuleBasedStateMachine):
         self.shell.wait(0.0)
         self.settle()
 
-    # --- requests ---
-
     @precondition(lambda self: self.known)
     @rule(
         data=st.data(),
@@ -324,8 +322,6 @@ class CoreMachine(RuleBasedStateMachine):
     def circuits_survived(self, before: dict[Place, tuple[object, ...]]) -> None:
         for place, marks in self.circuit_marks():
             assert place not in before or before[place] == marks, "a change of the world touched a circuit"
-
-    # --- what holds after each step ---
 
     @invariant()
     def counts_are_right(self) -> None:
