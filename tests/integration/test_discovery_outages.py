@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 
@@ -118,21 +120,39 @@ async def test_many_reregistrations_after_a_lost_catalog_are_live_in_time(dev_co
         await running.sink.until(lambda: len(running.sink.held["b"]) == 8)
 
 
-async def test_checks_that_have_not_run_since_a_restart_are_not_believed(data_consul: ConsulAgent) -> None:
+class _Checked(BaseHTTPRequestHandler):
+    """What the agent's HTTP checks ask; well until a test says otherwise."""
+
+    well = True
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.well else 500)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
+        """Stay silent."""
+
+
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(_Checked, "well", True)
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Checked) as server:
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+async def test_checks_that_have_not_run_since_a_restart_are_not_believed(
+    data_consul: ConsulAgent, checked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An agent calls each check that it makes itself critical until it has made it, which it does in its interval."""
     admin = data_consul.admin
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     admin.put("gateway/routes/orders", ROUTE)
     for number in range(4):
-        admin.register("orders", 7001 + number, id=f"o{number}", checks=[http_check(url, interval="4s")])
+        admin.register("orders", 7001 + number, id=f"o{number}", checks=[http_check(checked, interval="4s")])
     await eventually(lambda: _statuses(admin, "orders") == {"passing"}, within=10)
     async with discovering(data_consul, quiet(grace=10)) as running:
         sink = running.sink
@@ -151,8 +171,7 @@ async def test_checks_that_have_not_run_since_a_restart_are_not_believed(data_co
         await eventually(lambda: _statuses(admin, "orders") == {"passing"}, within=10)
         await running.state("service:orders", "live")
         # a check that did run is believed, though the doubt could still last
-        server.close()
-        await server.wait_closed()
+        monkeypatch.setattr(_Checked, "well", False)
         await sink.until(lambda: "critical" in sink.health("orders").values(), within=8)
         assert seen[:-1] == [{"passing"}] * (len(seen) - 1)
 

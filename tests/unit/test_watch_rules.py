@@ -204,6 +204,13 @@ async def test_what_does_not_exist_yet_is_awaited_with_a_second_between() -> Non
     assert world.rests == pytest.approx([1.0] * 3)
 
 
+async def test_a_view_in_doubt_is_confirmed_piece_by_piece() -> None:
+    world = World([reply(str(n).encode(), n) for n in range(1, 15)])
+    world.judge = lambda _data: Taken("doubted", changed=False, recheck=100)
+    await run(world)
+    assert world.rests == pytest.approx([1.0] * 3)
+
+
 # --- rechecks ------------------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,8 @@ over. The rules, each of which somebody learned the hard way:
   number counts as none.
 - Returns without a change are paced by a strict bucket, real changes by a generous one, in which changes that come
   faster are taken together. A view of something that does not exist wakes on *every* change of the catalog, and what
-  is awaited there is its first appearance: it has a bucket of its own in between.
+  is awaited there is its first appearance; one in doubt may be confirmed piece by piece without any change to what is
+  in force. These have a bucket of their own in between.
 - After a failure the next tries are spread by full jitter and at most 15 s apart; the first success ends that.
 """
 
@@ -69,11 +70,11 @@ class Watchtower(Protocol):
 
 @dataclass(slots=True)
 class Pace:
-    """Buckets for returns with a change, without one, and of what does not exist."""
+    """Buckets for returns with a change, without one, and of what does not exist or is in doubt."""
 
     changes: TokenBucket
     wakeups: TokenBucket
-    absent: TokenBucket
+    awaited: TokenBucket
 
     @classmethod
     def standard(cls) -> Pace:
@@ -215,7 +216,8 @@ class Watch:
         elif unpaced or taken.recheck == 0:
             return
         else:
-            bucket = self._pace.absent if taken.empty else self._pace.wakeups
+            awaited = taken.empty or taken.state != "live"
+            bucket = self._pace.awaited if awaited else self._pace.wakeups
         delay = bucket.take(self._clock())
         if delay > 0:
             self.view.throttled += 1
