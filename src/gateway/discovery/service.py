@@ -131,7 +131,7 @@ class Discovery:
             if self._options.register:
                 group.create_task(self._registration.run(), name="registration")
             if self._options.write_status:
-                group.create_task(self._status.run(), name="status")
+                group.create_task(self._write_status(), name="status")
             if self._snapshot is not None:
                 group.create_task(self._snapshot.run(self._collect), name="snapshot")
         raise AssertionError("discovery ends by being cancelled only")
@@ -214,6 +214,11 @@ class Discovery:
         await self._mirror.settled(_services_of(self._routes or ()))
         self._ready.set()
         self._registration.note_readiness()
+
+    async def _write_status(self) -> NoReturn:
+        """Not before there is something to tell: an empty table would read as a verdict."""
+        await self._published.wait()
+        await self._status.run()
 
     async def _look_after(self) -> NoReturn:
         while True:
