@@ -9,6 +9,7 @@ import os
 import random
 import signal
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NoReturn
 
 import uvloop
 from pydantic import JsonValue
@@ -47,12 +48,13 @@ circuit_logger = logging.getLogger("gateway.circuits")
 _NODE_RETRY = 5.0
 """Seconds between questions for our own node's name, while the agent does not answer."""
 _DEREGISTER_WITHIN = 3.0
+_DISCOVERY_RESTART = 1.0
 
 
 def run(settings: Settings) -> None:
-    """Runs a gateway until SIGTERM or SIGINT, and returns when it has drained.
+    """Runs a gateway until SIGTERM or SIGINT, and returns when it has drained; a second signal ends it at once.
 
-    Raises OSError or ListenerError where a port cannot be had, ValueError for `CONSUL_*` that make no sense.
+    Raises OSError or ListenError where a port cannot be had, ValueError for `CONSUL_*` that make no sense.
     """
     logs.configure(settings.log_level, settings.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -62,9 +64,19 @@ def run(settings: Settings) -> None:
 async def _run(settings: Settings) -> None:
     app = App(settings)
     loop = asyncio.get_running_loop()
+    running = loop.create_task(app.run())
+
+    def stop() -> None:
+        if app.draining:
+            running.cancel()
+        app.drain()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, app.drain)
-    await app.run()
+        loop.add_signal_handler(number, stop)
+    try:
+        await running
+    except asyncio.CancelledError:
+        logger.warning("A second signal cut the drain short.")
 
 
 class _Sink:
@@ -97,10 +109,11 @@ class App:
     """One gateway process with one worker."""
 
     def __init__(self, settings: Settings) -> None:
-        """To be made in the event loop. Raises ListenerError where the proxy's port cannot be had."""
+        """To be made in the event loop. Raises ListenError where the proxy's port cannot be had."""
         self._settings = settings
         loop = asyncio.get_running_loop()
         self._draining = asyncio.Event()
+        self._first_view = asyncio.Event()
         self._ready = False
         self._access = AccessLog(settings.access_log)
         self._core = Gateway(compile_full_match, random.random, self._circuit_changed)
@@ -110,8 +123,8 @@ class App:
         proxy_options = _proxy_options(settings)
         self._client = ConsulClient(consul_settings)
         self._upstream = AiohttpUpstream(proxy_options)
-        sink = _Sink(self._conductor, self._upstream)
-        self._discovery = Discovery(self._client, _discovery_options(settings), sink, clock=loop.time)
+        self._sink = _Sink(self._conductor, self._upstream)
+        self._discovery = self._new_discovery()
         self._metrics = Metrics(self._metric_sources(), gateway_id=settings.gateway_id, mode=settings.mode)
         observer = Observer(self._metrics, self._access)
         self._listener = Listener(self._conductor, self._upstream, proxy_options, observer)
@@ -123,7 +136,7 @@ class App:
         await self._admin.start()
         self._metrics.lag.start()
         logger.info("The gateway starts.", extra={**self.identity(), "consul": self._consul_address})
-        tasks: list[asyncio.Task[None]] = [asyncio.create_task(self._discovery.run())]
+        tasks: list[asyncio.Task[None]] = [asyncio.create_task(self._discover())]
         if settings.mode == "sidecar":
             tasks.append(asyncio.create_task(self._prefer_own_node()))
         try:
@@ -142,15 +155,38 @@ class App:
             await self._access.close()
         logger.info("The gateway has stopped.")
 
+    @property
+    def draining(self) -> bool:
+        return self._draining.is_set()
+
+    def _new_discovery(self) -> Discovery:
+        options = _discovery_options(self._settings)
+        return Discovery(self._client, options, self._sink, clock=asyncio.get_running_loop().time)
+
+    async def _discover(self) -> NoReturn:
+        """Keeps discovery running: an error of ours in it costs the news of a moment, never what is in force."""
+        while True:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._discovery.run())
+                    await self._discovery.ready()
+                    self._first_view.set()
+            except ExceptionGroup:
+                logger.exception("Discovery failed by an error of the gateway; it begins anew.")
+            await asyncio.sleep(_DISCOVERY_RESTART)
+            self._discovery = self._new_discovery()
+            if self._ready and not self.draining:
+                await self._discovery.register()
+
     async def _became_ready(self) -> bool:
         """Waits for the first view; False if it was told to drain before."""
-        waits = [asyncio.create_task(self._discovery.ready()), asyncio.create_task(self._draining.wait())]
+        waits = [asyncio.create_task(event.wait()) for event in (self._first_view, self._draining)]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
-        return not self._draining.is_set()
+        return not self.draining
 
     async def _serve(self) -> None:
         settings = self._settings
@@ -236,7 +272,7 @@ class App:
         return ConsulStanding(self._consul_address, duties.get("registration", off), duties.get("status", off))
 
     def readiness(self) -> Readiness:
-        draining, max_age = self._draining.is_set(), self._settings.ready_max_age
+        draining, max_age = self.draining, self._settings.ready_max_age
         return judge(self.views(), started=self._ready, draining=draining, max_age=max_age)
 
     def drain(self) -> None:

@@ -10,6 +10,9 @@ from gateway.proxy.upstream import UpstreamFailure
 from gateway.proxy.upstream_connection import UpstreamConnection
 from gateway.proxy.upstream_tls import tls_context
 
+_TLS_GOODBYE = 0.1
+"""Seconds an instance gets to say goodbye in TLS; by default it is half a minute, while a closing loop stands still."""
+
 
 class UpstreamPool:
     """Connections to one endpoint under one set of connect settings. Unbounded: the core bounds what is in flight."""
@@ -93,6 +96,7 @@ class UpstreamPool:
                     self.port,
                     ssl=context,
                     server_hostname=server_name,
+                    ssl_shutdown_timeout=None if context is None else _TLS_GOODBYE,
                 )
         except TimeoutError:
             detail = f"no connection to {self.authority} within {self.connect.timeout:g} s"

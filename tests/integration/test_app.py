@@ -1,0 +1,69 @@
+"""The process as a whole: an error of ours in discovery, and a second signal."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from gateway import app, settings
+from gateway.core.model import Route
+from tests.integration.conftest import StartGateway, StartInstance
+from tests.support.consul import ConsulAgent
+from tests.support.gateway_process import eventually
+from tests.support.ports import free_port
+
+
+async def test_discovery_that_fails_by_our_own_error_begins_anew(
+    dev_consul: ConsulAgent,
+    start_instance: StartInstance,
+    register: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    register(dev_consul, "orders", start_instance("a"))
+    dev_consul.admin.put("gateway/routes/orders", {"backends": [{"service": "orders"}]})
+    real = app._Sink.routes
+    failures = [RuntimeError("a bug"), None, RuntimeError("another, later")]
+
+    def failing(sink: app._Sink, routes: Sequence[Route]) -> None:
+        error = failures.pop(0) if failures else None
+        if error is not None:
+            raise error
+        real(sink, routes)
+
+    monkeypatch.setattr(app._Sink, "routes", failing)
+    port = free_port()
+    given = {"listen": f"127.0.0.1:{port}", "admin_listen": f"127.0.0.1:{free_port()}", "access_log": "off"}
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", dev_consul.http_addr)
+    gateway = app.App(settings.load({**given, "drain_time": "0s"}, None))
+    running = asyncio.create_task(gateway.run())
+    await eventually(lambda: gateway.readiness().ready)
+    async with aiohttp.ClientSession() as session:
+
+        async def status(path: str) -> int:
+            async with session.get(f"http://127.0.0.1:{port}{path}") as response:
+                return response.status
+
+        assert await status("/") == 200
+        dev_consul.admin.put(
+            "gateway/routes/orders", {"match": {"path_prefix": "/v2"}, "backends": [{"service": "orders"}]}
+        )
+        while await status("/") != 404:
+            await asyncio.sleep(0.02)
+        assert await status("/v2") == 200
+    assert not failures
+    gateway.drain()
+    await running
+
+
+def test_a_second_signal_cuts_the_drain_short(dev_consul: ConsulAgent, start_gateway: StartGateway) -> None:
+    gateway = start_gateway(dev_consul.environment, drain_time="60s")
+    gateway.send_signal(signal.SIGTERM)
+    while "The gateway drains." not in gateway.log:
+        pass
+    gateway.send_signal(signal.SIGINT)
+    assert gateway.wait(10) == 0
+    assert "cut the drain short" in gateway.log
