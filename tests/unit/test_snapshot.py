@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import stat
+import threading
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -129,3 +131,31 @@ async def test_many_changes_make_few_writes_and_the_last_one_is_kept(
     read = file.load()
     assert read is not None
     assert read.saved_at == 49
+
+
+async def test_a_write_under_way_at_the_end_does_not_undo_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = SnapshotFile(tmp_path / "view", ANY)
+    begun, go_on = threading.Event(), threading.Event()
+    really_save = SnapshotFile.save
+
+    def slow_first(self: SnapshotFile, written: Snapshot) -> None:
+        if not begun.is_set():
+            begun.set()
+            go_on.wait(10)
+        really_save(self, written)
+
+    monkeypatch.setattr(SnapshotFile, "save", slow_first)
+    views = [VIEW, replace(VIEW, saved_at=VIEW.saved_at + 1)]
+    task = asyncio.create_task(file.run(lambda: views.pop(0)))
+    file.note_change()
+    await asyncio.to_thread(begun.wait, 10)
+    file.note_change()
+    task.cancel()
+    asyncio.get_running_loop().call_later(0.05, go_on.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    loaded = file.load()
+    assert loaded is not None
+    assert loaded.saved_at == VIEW.saved_at + 1

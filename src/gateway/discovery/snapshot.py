@@ -118,13 +118,17 @@ class SnapshotFile:
 
     async def run(self, collect: Callable[[], Snapshot]) -> NoReturn:
         """Write what `collect` gives whenever a change was noted, and once more when cancelled before that."""
+        saving: asyncio.Future[None] | None = None
         try:
             while True:
                 await self._changed.wait()
                 self._changed.clear()
-                await asyncio.to_thread(self.save, collect())
+                saving = asyncio.ensure_future(asyncio.to_thread(self.save, collect()))
+                await asyncio.shield(saving)
                 await asyncio.sleep(INTERVAL)
         finally:
+            if saving is not None:
+                await saving  # or the thread might put an older snapshot in the place of the last one
             if self._changed.is_set():
                 self.save(collect())
 
