@@ -137,14 +137,17 @@ async def test_a_write_under_way_at_the_end_does_not_undo_the_last_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = SnapshotFile(tmp_path / "view", ANY)
-    begun, go_on = threading.Event(), threading.Event()
+    begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
     really_save = SnapshotFile.save
 
     def slow_first(self: SnapshotFile, written: Snapshot) -> None:
-        if not begun.is_set():
+        first = not begun.is_set()
+        if first:
             begun.set()
             go_on.wait(10)
         really_save(self, written)
+        if first:
+            ended.set()
 
     monkeypatch.setattr(SnapshotFile, "save", slow_first)
     views = [VIEW, replace(VIEW, saved_at=VIEW.saved_at + 1)]
@@ -156,6 +159,7 @@ async def test_a_write_under_way_at_the_end_does_not_undo_the_last_one(
     asyncio.get_running_loop().call_later(0.05, go_on.set)
     with pytest.raises(asyncio.CancelledError):
         await task
+    await asyncio.to_thread(ended.wait, 10)
     loaded = file.load()
     assert loaded is not None
     assert loaded.saved_at == VIEW.saved_at + 1
