@@ -28,6 +28,7 @@ from gateway.discovery.duty import DutyState
 from gateway.discovery.errors import ConsulError
 from gateway.discovery.regex import compile_full_match
 from gateway.discovery.service import Discovery, DiscoveryOptions
+from gateway.discovery.snapshot import Snapshot
 from gateway.discovery.view import ViewState
 from gateway.proxy.aiohttp_upstream import AiohttpUpstream
 from gateway.proxy.conductor import Conductor
@@ -159,9 +160,9 @@ class App:
     def draining(self) -> bool:
         return self._draining.is_set()
 
-    def _new_discovery(self) -> Discovery:
-        options = _discovery_options(self._settings)
-        return Discovery(self._client, options, self._sink, clock=asyncio.get_running_loop().time)
+    def _new_discovery(self, inherited: Snapshot | None = None) -> Discovery:
+        options, clock = _discovery_options(self._settings), asyncio.get_running_loop().time
+        return Discovery(self._client, options, self._sink, clock=clock, inherited=inherited)
 
     async def _discover(self) -> NoReturn:
         """Keeps discovery running: an error of ours in it costs the news of a moment, never what is in force."""
@@ -171,12 +172,12 @@ class App:
                     group.create_task(self._discovery.run())
                     await self._discovery.ready()
                     self._first_view.set()
+                    if self._ready and not self.draining:
+                        await self._discovery.register()
             except ExceptionGroup:
                 logger.exception("Discovery failed by an error of the gateway; it begins anew.")
             await asyncio.sleep(_DISCOVERY_RESTART)
-            self._discovery = self._new_discovery()
-            if self._ready and not self.draining:
-                await self._discovery.register()
+            self._discovery = self._new_discovery(self._discovery.in_force())
 
     async def _became_ready(self) -> bool:
         """Waits for the first view; False if it was told to drain before."""

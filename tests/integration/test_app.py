@@ -2,14 +2,14 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from gateway import app, settings
-from gateway.core.model import Route
+from gateway.core.model import Route, ServicePolicy
 from tests.integration.conftest import StartGateway, StartInstance
 from tests.support.consul import ConsulAgent
 from tests.support.gateway_process import eventually
@@ -55,6 +55,46 @@ async def test_discovery_that_fails_by_our_own_error_begins_anew(
             await asyncio.sleep(0.02)
         assert await status("/v2") == 200
     assert not failures
+    gateway.drain()
+    await running
+
+
+async def test_what_is_in_force_outlives_discovery(
+    dev_consul: ConsulAgent,
+    start_instance: StartInstance,
+    register: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Consul has the last good version of a broken key no more, so that a new discovery cannot read it there."""
+    register(dev_consul, "orders", start_instance("a"))
+    dev_consul.admin.put("gateway/routes/orders", {"backends": [{"service": "orders"}]})
+    port = free_port()
+    given = {"listen": f"127.0.0.1:{port}", "admin_listen": f"127.0.0.1:{free_port()}", "access_log": "off"}
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", dev_consul.http_addr)
+    gateway = app.App(settings.load({**given, "drain_time": "0s"}, None))
+    running = asyncio.create_task(gateway.run())
+    await eventually(lambda: gateway.readiness().ready)
+    dev_consul.admin.put("gateway/routes/orders", {"backends": []})
+    await eventually(lambda: len(gateway.rejections()) == 1)
+
+    real = app._Sink.policies
+    failures = [RuntimeError("a bug")]
+
+    def failing(sink: app._Sink, policies: Mapping[str, ServicePolicy]) -> None:
+        if failures:
+            raise failures.pop()
+        real(sink, policies)
+
+    monkeypatch.setattr(app._Sink, "policies", failing)
+    first = gateway._discovery
+    dev_consul.admin.put("gateway/services/orders", {"in_flight_per_instance": 2})
+    await eventually(lambda: gateway._discovery is not first)
+    await eventually(lambda: all(view.state == "live" for view in gateway.views()))
+    assert len(gateway.rejections()) == 1
+    assert gateway.policies()["orders"].in_flight_per_instance == 2
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/") as response:
+        assert response.status == 200
+    await eventually(lambda: gateway.consul().registration.done)
     gateway.drain()
     await running
 

@@ -7,7 +7,7 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn, Protocol
 
@@ -75,8 +75,11 @@ class Discovery:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
+        inherited: Snapshot | None = None,
     ) -> None:
+        """`inherited` is what was in force before, and takes the place of the snapshot on disk."""
         self._options = options
+        self._inherited = inherited
         self._sink = sink
         self._clock = clock
         self._wall = wall
@@ -165,10 +168,17 @@ class Discovery:
         wanted = ((self._options.register, self._registration.duty), (self._options.write_status, self._status.duty))
         return [duty.state for is_wanted, duty in wanted if is_wanted]
 
+    def in_force(self) -> Snapshot | None:
+        """For another `Discovery` to inherit, as old as the oldest view; None before `ready`."""
+        if not self._ready.is_set():
+            return None
+        age = max((view.age for view in self.views() if view.age is not None), default=0.0)
+        return replace(self._collect(), saved_at=self._wall() - age)
+
     async def _load(self) -> None:
-        if self._snapshot is None:
-            return
-        snapshot = await asyncio.to_thread(self._snapshot.load)
+        snapshot = self._inherited
+        if snapshot is None and self._snapshot is not None:
+            snapshot = await asyncio.to_thread(self._snapshot.load)
         if snapshot is None:
             return
         self._configuration.load(snapshot.documents, snapshot.saved_at)

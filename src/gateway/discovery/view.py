@@ -64,10 +64,10 @@ class View:
         return self.confirmed.is_set()
 
     def loaded(self, saved_at: float) -> None:
-        """The disk snapshot, written at Unix time `saved_at`, is in force."""
+        """What was taken over, as it was at Unix time `saved_at`, is in force."""
         self._confirmed_at = self._clock() - max(0.0, self._wall() - saved_at)
         self.confirmed.set()
-        self._become("stale", "from the disk snapshot; Consul has not answered yet")
+        self._become("stale", "taken over from before; Consul has not answered yet")
 
     def answered(self, state: Literal["live", "denied", "doubted"], error: str | None, *, changed: bool) -> None:
         if state == "live":
