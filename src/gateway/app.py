@@ -67,9 +67,14 @@ async def _run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     running = loop.create_task(app.run())
 
+    signalled = False
+
     def stop() -> None:
-        if app.draining:
+        # Not `app.draining`: who asks for a drain at the admin surface sends the first signal after it.
+        nonlocal signalled
+        if signalled:
             running.cancel()
+        signalled = True
         app.drain()
 
     for number in (signal.SIGTERM, signal.SIGINT):

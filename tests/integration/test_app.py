@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import aiohttp
 import pytest
@@ -97,6 +98,18 @@ async def test_what_is_in_force_outlives_discovery(
     await eventually(lambda: gateway.consul().registration.done)
     gateway.drain()
     await running
+
+
+def test_a_signal_behind_an_order_to_drain_is_the_first_one(
+    dev_consul: ConsulAgent, start_gateway: StartGateway
+) -> None:
+    gateway = start_gateway(dev_consul.environment, drain_time="1s")
+    with urlopen(Request(f"http://127.0.0.1:{gateway.admin_port}/v1/drain", method="POST"), timeout=5) as answer:
+        assert answer.status == 202
+    gateway.send_signal(signal.SIGTERM)
+    assert gateway.wait(10) == 0
+    assert "The gateway has drained." in gateway.log
+    assert "cut the drain short" not in gateway.log
 
 
 def test_a_second_signal_cuts_the_drain_short(dev_consul: ConsulAgent, start_gateway: StartGateway) -> None:
