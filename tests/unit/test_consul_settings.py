@@ -53,6 +53,12 @@ def test_bad_address_names_the_variable(given: str) -> None:
         read({"CONSUL_HTTP_ADDR": given})
 
 
+def test_credentials_in_the_address_are_not_shown() -> None:
+    with pytest.raises(ConsulSettingsError, match="CONSUL_HTTP_AUTH") as raised:
+        read({"CONSUL_HTTP_ADDR": "http://user:hidden@host:1"})
+    assert "hidden" not in str(raised.value)
+
+
 def test_everything_else() -> None:
     settings = read(
         {

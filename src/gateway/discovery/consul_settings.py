@@ -112,7 +112,9 @@ def _address(value: str | None) -> tuple[Literal["http", "https"], str, int, str
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise ConsulSettingsError(problem) from error
-    if parts.scheme not in {"http", "https"} or not host or parts.username is not None:
+    if parts.username is not None:
+        raise ConsulSettingsError("CONSUL_HTTP_ADDR holds credentials; CONSUL_HTTP_AUTH takes user:password")
+    if parts.scheme not in {"http", "https"} or not host:
         raise ConsulSettingsError(problem)
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise ConsulSettingsError(problem + " (a path is not supported)")
