@@ -323,7 +323,7 @@ def _proxy_options(settings: Settings) -> ProxyOptions:
 
 
 def _discovery_options(settings: Settings) -> DiscoveryOptions:
-    advertise = settings.advertise
+    registered = settings.registered
     return DiscoveryOptions(
         gateway_id=settings.gateway_id,
         prefix=settings.prefix,
@@ -333,8 +333,8 @@ def _discovery_options(settings: Settings) -> DiscoveryOptions:
         grace=settings.grace,
         max_watches=settings.max_watches,
         register=settings.register_self,
-        register_address=(advertise.host if advertise else settings.listen.host) or None,
-        register_port=advertise.port if advertise else settings.listen.port,
+        register_address=registered.host or None,
+        register_port=registered.port,
         register_tags=(settings.mode,),
         write_status=settings.write_status,
         allowed_addresses=settings.allowed_addresses,

@@ -51,6 +51,7 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+_ALL_INTERFACES = frozenset({"0.0.0.0", "::"})  # noqa: S104 - never listened at
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SIZES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
@@ -281,6 +282,12 @@ class Settings(BaseSettings):
         if self.listen.host:
             return self.listen.host
         return "127.0.0.1" if self.mode == "sidecar" else None
+
+    @property
+    def registered(self) -> Address:
+        """Address and port for Consul; without a host, which stands for the node's, where all interfaces are meant."""
+        given = self.advertise or self.listen
+        return given._replace(host="") if given.host in _ALL_INTERFACES else given
 
     def consul_environment(self, environment: Mapping[str, str]) -> dict[str, str]:
         """`environment` with Consul's own variables replaced where a setting of ours overrides them."""

@@ -114,6 +114,21 @@ def test_sidecars_listen_on_loopback_unless_told_otherwise() -> None:
     assert load({"mode": "sidecar", "listen": "0.0.0.0:8080"}).listen_host == "0.0.0.0"
 
 
+@pytest.mark.parametrize(
+    ("given", "registered"),
+    [
+        ({"listen": ":81"}, ("", 81)),
+        ({"listen": "10.0.0.1:81"}, ("10.0.0.1", 81)),
+        ({"listen": "0.0.0.0:81"}, ("", 81)),
+        ({"listen": "[::]:81"}, ("", 81)),
+        ({"listen": "0.0.0.0:81", "advertise": "edge.example:80"}, ("edge.example", 80)),
+        ({"listen": "10.0.0.1:81", "advertise": ":80"}, ("", 80)),
+    ],
+)
+def test_what_is_registered_is_an_address_to_reach(given: dict[str, object], registered: tuple[str, int]) -> None:
+    assert load(given).registered == registered
+
+
 def test_the_default_id_is_stable_and_fits_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "böx.example_1")
     assert load({"listen": ":81"}).gateway_id == "b-x.example_1-81"
