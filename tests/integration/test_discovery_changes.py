@@ -30,6 +30,35 @@ async def test_a_route_key_arrives_and_goes(dev_consul: ConsulAgent) -> None:
         await sink.until(lambda: not sink.table)
 
 
+async def test_changes_are_told_in_the_log(dev_consul: ConsulAgent, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "gateway.discovery")
+    admin = dev_consul.admin
+    async with discovering(dev_consul) as running:
+        sink = running.sink
+
+        async def told(**fields: object) -> None:
+            async with asyncio.timeout(5):
+                while not any(vars(record) | fields == vars(record) for record in caplog.records):
+                    await asyncio.sleep(0.01)
+
+        admin.put("gateway/routes/orders", ROUTE)
+        await told(key="gateway/routes/orders", levelname="INFO")
+        admin.put("gateway/routes/orders", {"backends": []})
+        await told(key="gateway/routes/orders", levelname="WARNING")
+        admin.put("gateway/routes/orders", ROUTE)
+        admin.register("orders", 7001, id="o1", checks=[ttl_check("c1")])
+        await sink.until(lambda: "o1" in sink.held.get("orders", {}))
+        name = str(sink.held["orders"]["o1"].key)
+        await told(service="orders", registered=[name])
+        admin.set_check("c1", "warning")
+        await told(service="orders", changed=[f"{name} warning"])
+        admin.deregister("o1")
+        await told(service="orders", deregistered=[name])
+        caplog.clear()
+        admin.delete("gateway/routes/orders")
+        await told(key="gateway/routes/orders", levelname="INFO")
+
+
 @pytest.fixture
 def orders(dev_consul: ConsulAgent) -> ConsulAgent:
     dev_consul.admin.put("gateway/routes/orders", ROUTE)
