@@ -32,7 +32,7 @@ from gateway.discovery.snapshot import Snapshot
 from gateway.discovery.view import ViewState
 from gateway.proxy.aiohttp_upstream import AiohttpUpstream
 from gateway.proxy.conductor import Conductor
-from gateway.proxy.listener import Listener
+from gateway.proxy.listener import Listener, require_c_parser
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.sockets import bind
 from gateway.proxy.upstream import Upstream
@@ -116,6 +116,7 @@ class App:
 
     def __init__(self, settings: Settings) -> None:
         """To be made in the event loop. Raises ListenError where the proxy's port cannot be had."""
+        require_c_parser()
         self._settings = settings
         loop = asyncio.get_running_loop()
         self._draining = asyncio.Event()
@@ -213,13 +214,17 @@ class App:
         logger.info("The gateway has drained.", extra={"finished": drained.finished, "aborted": drained.aborted})
 
     async def _prefer_own_node(self) -> None:
+        told = False
         while True:
             try:
-                self._conductor.prefer(await self._client.agent_node())
+                node = await self._client.agent_node()
             except ConsulError as error:
-                logger.debug("Our own node's name is not known yet.", extra={"error": str(error)})
+                level = logging.DEBUG if told else logging.WARNING
+                logger.log(level, "Instances of our own node are not preferred yet.", extra={"error": str(error)})
+                told = True
                 await asyncio.sleep(_NODE_RETRY)
             else:
+                self._conductor.prefer(node)
                 return
 
     def _circuit_changed(self, change: CircuitChange) -> None:
@@ -299,6 +304,7 @@ class App:
             dropped_instances=lambda: sum(view.left_out for view in self._discovery.views()),
             dropped_log_lines=lambda: self._access.dropped,
             connections=lambda: self._listener.connections,
+            connections_dropped=lambda: self._listener.connections_dropped,
             ready=lambda: self.readiness().ready,
         )
 

@@ -211,7 +211,8 @@ class Settings(BaseSettings):
     advertise: Endpoint | None = _setting(
         None,
         "Registration",
-        "Address that is registered. Without a host: the Consul node's address. Default: the port of `listen`.",
+        "Address that is registered. Without a host: the Consul node's address. Default: that of `listen`, and for a "
+        "sidecar loopback.",
     )
     write_status: bool = _setting(
         True, "Registration", "Whether verdicts on routes are written to `<prefix>/status/<id>` in KV."
@@ -285,8 +286,11 @@ class Settings(BaseSettings):
 
     @property
     def registered(self) -> Address:
-        """Address and port for Consul; without a host, which stands for the node's, where all interfaces are meant."""
-        given = self.advertise or self.listen
+        """Address and port for Consul; without a host, which stands for the node's, where all interfaces are meant.
+
+        A sidecar's is loopback: whoever finds it in the catalog asks the one beside himself.
+        """
+        given = self.advertise or self.listen._replace(host=self.listen_host or "")
         return given._replace(host="") if given.host in _ALL_INTERFACES else given
 
     def consul_environment(self, environment: Mapping[str, str]) -> dict[str, str]:

@@ -112,11 +112,10 @@ def test_a_signal_behind_an_order_to_drain_is_the_first_one(
     assert "cut the drain short" not in gateway.log
 
 
-def test_a_second_signal_cuts_the_drain_short(dev_consul: ConsulAgent, start_gateway: StartGateway) -> None:
+async def test_a_second_signal_cuts_the_drain_short(dev_consul: ConsulAgent, start_gateway: StartGateway) -> None:
     gateway = start_gateway(dev_consul.environment, drain_time="60s")
     gateway.send_signal(signal.SIGTERM)
-    while "The gateway drains." not in gateway.log:
-        pass
+    await eventually(lambda: "The gateway drains." in gateway.log)
     gateway.send_signal(signal.SIGINT)
-    assert gateway.wait(10) == 0
+    assert await asyncio.to_thread(gateway.wait, 10) == 0
     assert "cut the drain short" in gateway.log

@@ -92,7 +92,7 @@ async def test_a_dev_agent_that_comes_back_empty_is_doubted_and_then_believed(
     a, b = start_instance("a"), start_instance("b")
     _arrange(dev_consul, [a], register)
     gateway = start_gateway(dev_consul.environment, grace="3s")
-    async with SteadyLoad(gateway.url + "/orders", rate=100) as load:
+    async with SteadyLoad(gateway.url + "/orders") as load:
         await load.answered(50)
         await asyncio.to_thread(dev_consul.restart)
         restarted = time.monotonic()
@@ -169,7 +169,7 @@ async def test_a_start_without_consul_serves_the_snapshot(
     first.stop()
     data_consul.kill()
     second = start_gateway(data_consul.environment, snapshot=snapshot)
-    async with SteadyLoad(second.url + "/orders", rate=100) as load:
+    async with SteadyLoad(second.url + "/orders") as load:
         await load.answered(50)
         assert _view(second, "service:orders")["state"] == "stale"
         await asyncio.to_thread(data_consul.start)

@@ -134,7 +134,12 @@ class Mirror:
                 await watched.view.settled.wait()
 
     def instances(self) -> dict[str, tuple[Instance, ...]]:
-        return {service: watched.content.instances for service, watched in self._services.items()}
+        """Of each service that has a view: one that was never answered is not one without instances."""
+        return {
+            service: watched.content.instances
+            for service, watched in self._services.items()
+            if watched.view.confirmed.is_set()
+        }
 
     def views(self) -> Iterator[View]:
         for watched in self._services.values():

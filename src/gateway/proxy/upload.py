@@ -50,6 +50,8 @@ class Upload:
         except ConnectionError:
             # The reader learns it too, unless an early response is waiting for it, which then counts.
             return
+        except Exception as error:  # noqa: BLE001  an error of ours: who waits for the response has to learn of it
+            self._connection.set_exception(error)
         else:
             self.done = True
             self._on_end()

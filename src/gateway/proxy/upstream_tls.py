@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import ssl
 from functools import lru_cache
+from pathlib import Path
 
 from gateway.core.model import ConnectTls
 
 
-@lru_cache(maxsize=256)
 def tls_context(settings: ConnectTls) -> ssl.SSLContext:
-    """Raises OSError (ssl.SSLError is one) where a file cannot be read or is not what it should be."""
+    """Made anew when one of its files changes, so that certificates are rotated without a restart.
+
+    Raises OSError (ssl.SSLError is one) where a file cannot be read or is not what it should be.
+    """
+    files = (settings.ca_file, settings.cert_file, settings.key_file)
+    return _context(settings, tuple(Path(file).stat().st_mtime_ns for file in files if file is not None))
+
+
+@lru_cache(maxsize=256)
+def _context(settings: ConnectTls, _changed: tuple[int, ...]) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=settings.ca_file)
     if not settings.verify:
         context.check_hostname = False

@@ -28,6 +28,7 @@ COUNTERS = (
     Instrument("gateway.view.wakeups", "", "Answers of Consul to a view's blocking queries."),
     Instrument("gateway.view.wakeups.empty", "", "Those of them that changed nothing."),
     Instrument("gateway.view.throttled", "", "Times that a view's token bucket made it wait."),
+    Instrument("gateway.connections.dropped", "", "Client connections closed because there were too many."),
     Instrument(
         "gateway.log.lines.dropped", "", "Access log lines that did not fit the buffer or could not be written."
     ),
@@ -76,6 +77,7 @@ def _totals(sources: MetricSources) -> Readings:
         "gateway.keys.rejected": [Observation(sources.rejected_keys())],
         "gateway.instances.dropped": [Observation(sources.dropped_instances())],
         "gateway.log.lines.dropped": [Observation(sources.dropped_log_lines())],
+        "gateway.connections.dropped": [Observation(sources.connections_dropped())],
         "gateway.connections": [Observation(sources.connections())],
         "gateway.ready": [Observation(int(sources.ready()))],
     }

@@ -51,4 +51,6 @@ class MetricSources:
     dropped_log_lines: Callable[[], int] = _none
     connections: Callable[[], int] = _none
     """Client connections that are open."""
+    connections_dropped: Callable[[], int] = _none
+    """Client connections closed because there were too many."""
     ready: Callable[[], bool] = lambda: True
