@@ -94,7 +94,9 @@ def test_the_kind_is_told_by_the_path(gateway: Gateway, file: str, text: str, co
 def test_otherwise_the_kind_has_to_be_said(gateway: Gateway) -> None:
     file = _write("orders.json", GOOD)
     told = gateway("check", file)
-    assert told == Told(2, "", f"gateway: {file}: route, service policy or defaults? --kind says it\n")
+    assert told == Told(
+        2, "", f"gateway: {file}: its path does not tell what it is; say --kind route, service or defaults\n"
+    )
     assert gateway("check", "--kind", "route", file).code == 0
     assert gateway("check", "--kind", "service", file).code == 1
     assert gateway("check", "--kind", "defaults", file).code == 1

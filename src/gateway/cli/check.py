@@ -36,7 +36,7 @@ def check(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files or folders; - is standard input.")],
     kind: Annotated[
         KindOption | None,
-        typer.Option("--kind", help="What they are; by default told by …/routes/…, …/services/… or …/defaults."),
+        typer.Option("--kind", help="What they are; needed unless the path has routes/, services/ or defaults in it."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only problems.")] = False,
 ) -> None:
@@ -87,4 +87,4 @@ def _identify(file: Path, kind: KindOption | None) -> tuple[KeyKind, str]:
         return _KINDS[kind], "standard-input" if name == "-" else name
     if name == "defaults":
         return "defaults", name
-    raise Failed(f"{file}: route, service policy or defaults? --kind says it", Exit.USAGE)
+    raise Failed(f"{file}: its path does not tell what it is; say --kind route, service or defaults", Exit.USAGE)

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 Kind = Literal["routes", "services"]
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Its name below the prefix.")]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="What follows <prefix>/routes/ or <prefix>/services/ in its key.")
+]
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="JSON or YAML; - is standard input.")]
 CasOption = Annotated[
     int | None,
     typer.Option(
-        "--cas", metavar="INDEX", help="Write only if the key's ModifyIndex is still this one; 0: only if it is new."
+        "--cas", metavar="INDEX", help="Only if the key's ModifyIndex is still this one; for put, 0: only if it is new."
     ),
 ]
 

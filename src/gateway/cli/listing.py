@@ -109,16 +109,21 @@ def _listed(
     else:
         found = parse_policy(name, raw, version, base, key=entry.key)
     against = [
-        f"rejected by {status.gateway}: {rejected.line}:{rejected.column}: {rejected.field}: {rejected.reason}"
+        f"rejected by {status.gateway}: {_where(rejected)}{rejected.reason}"
         for status in told
         for rejected in status.rejections
         if rejected.key == entry.key and rejected.modify_index == version
     ]
     if isinstance(found, Rejection):
-        ours = f"rejected: {found.line}:{found.column}: {found.field}: {found.reason}"
+        ours = f"rejected: {_where(found)}{found.reason}"
         return Listed(name, version, False, "", "; ".join(against) or ours)
     summary = _route(found) if isinstance(found, Route) else _policy(found)
     return Listed(name, version, not against, summary, "; ".join(against) or "accepted")
+
+
+def _where(found: _Rejected | Rejection) -> str:
+    """`3:18: match.methods[1]: `, or without a field where the whole document is meant."""
+    return f"{found.line}:{found.column}: " + (f"{found.field}: " if found.field else "")
 
 
 def _route(route: Route) -> str:

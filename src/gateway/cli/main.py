@@ -21,11 +21,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run", cls=run_command.RunCommand, help=run_command.HELP)(run_command.run)
-app.command("demo")(demo_command.demo)
+app.command("demo", short_help="Try it all on this machine, until Ctrl-C.")(demo_command.demo)
 app.add_typer(documents.routes, name="routes")
 app.add_typer(documents.services, name="services")
-app.command("check")(check.check)
-app.command("status")(status.status)
+app.command("check", short_help="Check documents as the gateway will.")(check.check)
+app.command("status", short_help="Show what a running gateway knows.")(status.status)
 
 
 def _version(wanted: bool) -> None:

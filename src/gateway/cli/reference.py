@@ -55,10 +55,10 @@ exact path, regular expression, longest prefix, then by method, by the number of
 parameters that had to match; ties by name.
 
 Unknown fields, duplicate keys, YAML anchors and aliases are refused. A document with a problem is refused alone, and
-says line and field; its last good version stays in force. `gateway check FILE` tells the same without Consul,
-`gateway routes put` before it writes. A key `<prefix>/defaults` may hold other defaults than those below, `{"route":
-{…}, "service": {…}}`, with `timeouts`, `retry`, `limits` and `when_empty` of routes, and all fields of service
-policies.
+says line and field; its last good version stays in force. `gateway check --kind route FILE` tells the same without
+Consul, `gateway routes put` before it writes. A key `<prefix>/defaults` may hold other defaults than those below,
+`{"route": {…}, "service": {…}}`, with `timeouts`, `retry`, `limits` and `when_empty` of routes, and all fields of
+service policies.
 
 Durations are written `250ms`, `10s`, `1m30s`, sizes `64KiB`, `1MiB`, shares `50%`.
 """

@@ -19,10 +19,12 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
     terminal = sys.stdout.isatty()
     look = box.SIMPLE_HEAD if terminal else None
-    made = Table(*columns, title=title or None, title_justify="left", title_style="bold", box=look, pad_edge=terminal)
+    made = Table(*columns, box=look, pad_edge=terminal)
     for row in rows:
         made.add_row(*(Text(_plain(cell), overflow="fold") for cell in row))
     console = Console() if terminal else Console(width=1000, no_color=True)
+    if title:
+        console.print(Text(title, style="bold"))
     console.print(made)
 
 

@@ -208,10 +208,12 @@ class FilterDocument(Document):
 
 class TimeoutsDocument(Document):
     request: Annotated[float, Between(DURATION, "1ms", "24h", zero="none")] = Field(
-        _TIMEOUTS.request, description="From the request until the response head, queueing and retries included."
+        _TIMEOUTS.request,
+        description="From the request until the response head, queueing and retries included; where a body is still "
+        "being sent, from its end.",
     )
     attempt: Annotated[float, Between(DURATION, "1ms", "24h", zero="none")] = Field(
-        _TIMEOUTS.attempt, description="One attempt, until its response head."
+        _TIMEOUTS.attempt, description="One attempt, until its response head; a body still being sent does not count."
     )
     idle: Annotated[float, Between(DURATION, "10ms", "24h")] = Field(
         _TIMEOUTS.idle, description="Silence in either direction once streaming."
