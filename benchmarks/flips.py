@@ -22,6 +22,8 @@ from tests.support.gateway_process import GatewayProcess, eventually
 from tests.support.instances import InstanceProcess
 from tests.support.load import SteadyLoad
 
+PACE = 0.4
+"""Seconds for a flip and its mending: two changes, well within the ten a second that a watch passes on at once."""
 RATE = 2000.0
 """Requests a second, so that an instance that is still picked shows it within a millisecond."""
 
@@ -77,9 +79,10 @@ async def _flip(
     began = time.monotonic()
     await asyncio.to_thread(spoil)
     answered = time.monotonic() - began
-    await load.answered(int(RATE * 0.15))
+    await asyncio.sleep(PACE / 2)
     stats = await asyncio.to_thread(instance.stats)
     await asyncio.to_thread(mend)
+    await asyncio.sleep(PACE / 2)
     return max(0.0, stats["last_began"] - began), answered
 
 
