@@ -108,7 +108,8 @@ class Lighthouse:
     def _lose(self, trouble: str) -> None:
         if self.lost is None:
             self._lost_at = self._clock()
-            _log.warning("Consul is lost, the last good views stay in force: %s", trouble, extra={"error": trouble})
+            what = "does not answer yet" if self.seen_at is None else "is lost, the last good views stay in force"
+            _log.warning("Consul %s: %s", what, trouble, extra={"error": trouble})
         self.lost = trouble
 
     def _rouse(self, *, lost: bool) -> None:

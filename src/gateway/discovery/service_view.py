@@ -98,8 +98,9 @@ class ServiceView:
         self._instances = instances
         came, gone, changed = differences(before, self.instances)
         if came or gone or changed:
-            told = {"service": self.service, "registered": came, "deregistered": gone, "changed": changed}
-            _log.info("service %s: %d instances", self.service, len(instances), extra=told)
+            lists = {"registered": came, "deregistered": gone, "changed": changed}
+            told = {name: names for name, names in lists.items() if names}
+            _log.info("service %s: %d instances", self.service, len(instances), extra={"service": self.service, **told})
         self._publish(self.service, self.instances)
         return not first or bool(instances)
 
