@@ -125,7 +125,7 @@ async def test_an_instance_that_does_not_accept() -> None:
             response = await proxy.ask()
             assert response.status == 502
             assert b"upstream_unreachable" in response.body
-            assert 0.1 <= asyncio.get_running_loop().time() - began < 1
+            assert 0.1 - 0.002 < asyncio.get_running_loop().time() - began < 1  # the loop counts in milliseconds
 
 
 async def test_idle_connections_go_after_their_time() -> None:

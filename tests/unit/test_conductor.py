@@ -74,7 +74,7 @@ async def test_the_timer_ends_a_wait(conductor: Conductor) -> None:
     decision = await asyncio.wait_for(conductor.admit(hasty, FACTS), 2)
     assert isinstance(decision, Reject)
     assert decision.reason is Reason.QUEUE_TIMEOUT
-    assert 0.05 <= asyncio.get_running_loop().time() - began < 1
+    assert 0.05 - 0.002 < asyncio.get_running_loop().time() - began < 1  # the loop counts in milliseconds
     conductor.abandon(first.attempt.ticket)
 
 

@@ -69,7 +69,7 @@ class Gateway:
 
     # --- changes of the world ---
 
-    def apply_routes(self, routes: Iterable[Route], now: float) -> None:  # noqa: ARG002
+    def apply_routes(self, routes: Iterable[Route]) -> None:
         """Puts a new table in force. Tickets keep the version they matched; counts survive by the route's name."""
         self._routes.apply(routes)
 
