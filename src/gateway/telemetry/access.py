@@ -100,6 +100,7 @@ class AccessLog:
                 await self._idle.wait()
         except TimeoutError:
             self.dropped += len(self._buffer)
+            self._buffer.clear()
             return
         if self._path is not None and self._file is not None:
             self._file.close()
