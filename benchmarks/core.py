@@ -44,7 +44,7 @@ POLICIES = {
 
 def core_with(policy: ServicePolicy, size: int, routes: list[Route]) -> Gateway:
     core = Gateway(compile_full_match, random.Random(7).random)
-    core.apply_routes(routes)
+    core.apply_routes(routes, 0.0)
     core.apply_policies({SERVICE: policy}, 0.0)
     instances = [
         Instance(_key(f"i{number}"), SERVICE, "127.0.0.1", 1024 + number, weight_passing=1 + number % 3)

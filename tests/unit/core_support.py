@@ -145,7 +145,7 @@ class Shell:
     # --- the world ---
 
     def routes(self, *routes: Route) -> None:
-        self.core.apply_routes(routes)
+        self.core.apply_routes(routes, self.now)
         self._take()
 
     def policies(self, *policies: ServicePolicy) -> None:

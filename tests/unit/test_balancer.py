@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.balancer import LeastRequest, RingHash, WeightedRoundRobin
+from gateway.core.balancer import LeastRequest, RingHash, WeightedRoundRobin, ring_point
 from tests.unit.core_support import draws
 
 
@@ -267,7 +267,7 @@ def owners(members: Sequence[Thing], weights: Sequence[int], eligible: Sequence[
     keys = frozenset(member.key for member in (members if eligible is None else eligible))
     found = {}
     for key in KEYS:
-        owner = ring.pick(key, keys)
+        owner = ring.pick(ring_point(key), keys)
         assert owner is not None
         found[key] = owner.key
     return found
@@ -312,8 +312,8 @@ def test_hundreds_of_members_with_large_weights_stay_within_bounds() -> None:
 
 
 def test_nobody_on_the_ring_or_nobody_eligible() -> None:
-    assert RingHash[Thing]([], []).pick("x", {"a"}) is None
-    assert RingHash(THINGS[:3], [1, 1, 1]).pick("x", frozenset()) is None
+    assert RingHash[Thing]([], []).pick(ring_point("x"), {"a"}) is None
+    assert RingHash(THINGS[:3], [1, 1, 1]).pick(ring_point("x"), frozenset()) is None
 
 
 def test_where_a_key_belongs_does_not_depend_on_the_order_of_members() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.core.model import FailureKind, Limits
 from gateway.core.tickets import Send, Wait
 from gateway.core.timers import Timer, Timers
-from tests.unit.core_support import Shell, instance, policy, route
+from tests.unit.core_support import Shell, facts, instance, policy, route
 
 
 def noting(ran: list[object], what: object) -> Callable[[float], None]:
@@ -96,7 +96,10 @@ def test_tickets_that_left_the_queue_are_not_kept_until_their_time_is_up() -> No
     flying = shell.send(patient)
     kept = []
     for _ in range(500):
-        kept.append(weakref.ref(shell.queued(patient).facts.headers))
+        request = facts()
+        kept.append(weakref.ref(request.headers))
+        shell.queued(patient, request)
+        del request
         shell.answer(flying)
         ((_, woken),) = shell.woken.items()
         shell.woken.clear()

@@ -188,10 +188,10 @@ class RingHash(Generic[M]):
         ]
         self._ring.sort()
 
-    def pick(self, key: str, eligible: Container[Hashable]) -> M | None:
-        """The first eligible member at or after the key's point; None where no member of the ring is eligible."""
+    def pick(self, point: int, eligible: Container[Hashable]) -> M | None:
+        """The first eligible member at or after the point; None where no member of the ring is eligible."""
         ring, count = self._ring, len(self._ring)
-        start = bisect_left(ring, _points(key, 1)[0] << _OWNER_BITS)
+        start = bisect_left(ring, point << _OWNER_BITS)
         passed: set[int] = set()
         for step in range(start, start + count):
             owner = ring[step % count] & _OWNER
@@ -202,6 +202,11 @@ class RingHash(Generic[M]):
             if len(passed) == len(self._members):
                 break
         return None
+
+
+def ring_point(value: str) -> int:
+    """Where a value stands on every ring, as 64 bits."""
+    return _points(value, 1)[0]
 
 
 def _point_counts(weights: Sequence[int]) -> Sequence[int]:

@@ -71,6 +71,22 @@ class Permit(NamedTuple):
     probe: bool
 
 
+class Judgement(NamedTuple):
+    """What judging an attempt came to: how it was judged, and what that made of its circuit."""
+
+    failed: bool | None = None
+    """None: it was not judged."""
+    event: CircuitEvent | None = None
+    """The transition that was made."""
+    held: bool = False
+    """The circuit was to open, and `max_open` forbade it."""
+    changed: bool = False
+    """Whether others may be picked now."""
+
+
+UNJUDGED = Judgement()
+
+
 class Window:
     """Judged results of the last `length` seconds, in ten buckets."""
 

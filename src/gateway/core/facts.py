@@ -6,11 +6,24 @@ from collections.abc import Sequence
 from typing import Protocol
 from urllib.parse import parse_qs
 
+from gateway.core.balancer import ring_point
+from gateway.core.model import HashOn, HashSource
+
 
 class Headers(Protocol):
     """The client's headers; names compare without case (aiohttp's CIMultiDictProxy fits)."""
 
     def getall(self, name: str, default: Sequence[str], /) -> Sequence[str]: ...
+
+
+class TicketFacts(Protocol):
+    """What decisions about a ticket ask of its request once the route is found."""
+
+    @property
+    def method(self) -> str: ...
+
+    def hash_point(self, on: HashOn) -> int | None:
+        """Where `ring_hash` places the request; None where the request has none of what it hashes."""
 
 
 class RequestFacts:
@@ -48,3 +61,15 @@ class RequestFacts:
                 if key == name:
                     return value
         return None
+
+    def hash_point(self, on: HashOn) -> int | None:
+        value = self._hashed(on)
+        return None if value is None else ring_point(value)
+
+    def _hashed(self, on: HashOn) -> str | None:
+        if on.source is HashSource.CLIENT_IP:
+            return self.client_ip
+        if on.source is HashSource.COOKIE:
+            return self.cookie(on.name)
+        values = self.header_values(on.name)
+        return values[0] if values else None

@@ -10,15 +10,19 @@ The five operations of the specification and where they are:
 
 Nothing here waits, reads a clock or draws by itself: `now` is an argument of each step, `draw` (a uniform number in
 [0, 1)) is given at construction. A step answers for the ticket at hand; what it released for tickets that had been
-told to wait is collected for `take_woken`.
+told to wait is collected for `take_woken`. With `trace`, each action of a step is told as an event (`core.events`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
 from gateway.core.admission import Lane
-from gateway.core.facts import RequestFacts
+from gateway.core.breaker import UNJUDGED, Judgement
+from gateway.core.events import Event, Recorder
+from gateway.core.facts import RequestFacts, TicketFacts
 from gateway.core.model import FailureKind, Instance, Outcome, Reason, Route, ServicePolicy
 from gateway.core.pool import Member, Service
 from gateway.core.refusals import REASON_OF_FAILURE, STATUSES
@@ -47,6 +51,8 @@ from gateway.core.views import CircuitChange, CircuitView, Counters, RouteLoad
 
 _SWITCHING_PROTOCOLS = 101
 
+D = TypeVar("D", Done, Broken)
+
 
 class Gateway:
     """All decisions of one worker. Not thread-safe: one event loop owns it."""
@@ -57,37 +63,54 @@ class Gateway:
         draw: Callable[[], float],
         on_circuit: Callable[[CircuitChange], None] | None = None,
         prefer_node: str | None = None,
+        trace: Callable[[Event], None] | None = None,
     ) -> None:
         """`prefer_node` as in `prefer`."""
+        recorder = self._recorder = None if trace is None else Recorder(trace, draw)
+        if recorder is not None:
+            draw = recorder.draw
         self._draw = draw
         self._timers = Timers()
         self.counters = Counters()
-        self._services = Services(self._timers, self.counters, draw, self._wake_service, on_circuit, prefer_node)
+        self._services = Services(
+            self._timers, self.counters, draw, self._wake_service, on_circuit, prefer_node, recorder
+        )
         self._routes = Routes(self._services, compile_regex)
         self._woken: list[Send | Reject] = []
         self._ticket_count = 0
 
     # --- changes of the world ---
 
-    def apply_routes(self, routes: Iterable[Route]) -> None:
+    def apply_routes(self, routes: Iterable[Route], now: float) -> None:
         """Puts a new table in force. Tickets keep the version they matched; counts survive by the route's name."""
         self._routes.apply(routes)
+        if self._recorder is not None:
+            self._recorder.apply_routes(self.table.routes.values(), now)
 
     def apply_policies(self, policies: Mapping[str, ServicePolicy], now: float) -> None:
         """Puts service policies in force, by service; a service without one has the defaults."""
+        if self._recorder is not None:
+            self._recorder.apply_policies(policies.values(), now)
         self._services.apply_policies(policies, now)
 
     def apply_view(self, service: str, instances: Iterable[Instance], now: float) -> ViewDifference:
         """Makes `instances` the mirror's content of a service; circuits of surviving instances carry over."""
+        if self._recorder is not None:
+            instances = tuple(instances)
+            self._recorder.apply_view(service, instances, now)
         return self._services.apply_view(service, instances, now)
 
     def forget_service(self, service: str, now: float) -> None:
         """Drops a service that no route names any more; what still waits for it is rejected."""
+        if self._recorder is not None:
+            self._recorder.forget_service(service, now)
         self._services.forget(service, now)
         self._routes.forget_service(service)
 
     def prefer(self, node: str, now: float) -> None:
         """Has instances on this node picked while there are any: a sidecar's own node."""
+        if self._recorder is not None:
+            self._recorder.prefer(node, now)
         self._services.prefer(node, now)
 
     # --- requests ---
@@ -95,16 +118,24 @@ class Gateway:
     def match(self, facts: RequestFacts) -> Route | None:
         return self._routes.table.match(facts)
 
-    def route_request(self, route: Route, facts: RequestFacts, now: float) -> Send | Wait | Reject:
+    def route_request(self, route: Route, facts: TicketFacts, now: float) -> Send | Wait | Reject:
         """Opens a ticket for a request that matched `route`."""
+        recorder = self._recorder
+        if recorder is not None:
+            facts = recorder.watched(facts)
         self._ticket_count += 1
         self.counters.tickets += 1
         pool = self._routes.split(route, now).choose()
         ticket = Ticket(self._ticket_count, route, facts, pool, self._routes.gate(route.name))
         pool.service.budget.count_request(now)
+        decision: Send | Wait | Reject
         if pool.block is not None:
-            return self._reject_blocked(ticket, now)
-        return self._admit(ticket, now) or self._refuse(ticket, Reason.QUEUE_FULL)
+            decision = self._reject_blocked(ticket, now)
+        else:
+            decision = self._admit(ticket, now) or self._refuse(ticket, Reason.QUEUE_FULL)
+        if recorder is not None:
+            recorder.route_request(ticket, decision, self.table.routes.get(route.name) is route, now)
+        return decision
 
     def process_response(
         self, attempt: Attempt, result: Result, now: float
@@ -113,19 +144,23 @@ class Gateway:
         if isinstance(result, Head):
             return self._head(attempt, result, now)
         if isinstance(result, End):
-            self._judge(attempt, False, now)
-            self._end(attempt.ticket, Outcome.RESPONDED, now)
-            return Done(attempt.ticket)
+            return self._finish(attempt, Done(attempt.ticket), result, now)
         return self._failure(attempt, result, now)
 
     def abandon(self, ticket: Ticket, now: float) -> None:
         """The client left. Says nothing about the instance; does nothing to a ticket that has ended."""
-        if ticket.state is not TicketState.ENDED:
-            self._end(ticket, Outcome.ABANDONED, now)
+        if ticket.state is TicketState.ENDED:
+            return
+        self._close(ticket, Outcome.ABANDONED)
+        if self._recorder is not None:
+            self._recorder.abandon(ticket, now)
+        self._wake_behind(ticket, now)
 
     def reject(self, ticket: Ticket, reason: Reason, now: float) -> Reject:
         """Ends a ticket, before its response head, for a reason that says nothing about an instance."""
         rejection = self._refuse(ticket, reason)
+        if self._recorder is not None:
+            self._recorder.refuse(rejection, now)
         self._wake_behind(ticket, now)
         return rejection
 
@@ -140,6 +175,10 @@ class Gateway:
 
     def tick(self, now: float) -> None:
         """Does what is due: queues expire, circuits mature, late probes are judged, slow starts go on."""
+        if self._recorder is not None:
+            due = self._timers.next
+            if due is not None and due <= now:
+                self._recorder.tick(now)
         self._timers.run(now)
 
     @property
@@ -178,7 +217,7 @@ class Gateway:
         if gate.queued >= limits.queue:
             return None
         until = ticket.queued_until = now + limits.queue_timeout
-        ticket.expiry = self._timers.at(until, lambda at: self._expire(ticket, at))
+        ticket.expiry = self._timers.at(until, partial(self._expire, ticket))
         ticket.state = TicketState.QUEUED
         gate.join(ticket)
         return Wait(ticket, until)
@@ -201,7 +240,7 @@ class Gateway:
         self._hold(attempt)
         if permit.probe:
             service.version += 1
-            self._timers.at(now + service.policy.circuit.open_for, lambda at: self._late_probe(attempt, at))
+            self._timers.at(now + service.policy.circuit.open_for, partial(self._late_probe, attempt))
         return Send(attempt)
 
     def _hold(self, attempt: Attempt) -> None:
@@ -227,34 +266,65 @@ class Gateway:
     def _head(self, attempt: Attempt, head: Head, now: float) -> Deliver | Send | Wait:
         ticket = attempt.ticket
         failed = head.status in attempt.policy.circuit.failure_statuses
+        judgement = UNJUDGED
         if failed or attempt.permit.probe or head.status == _SWITCHING_PROTOCOLS:
-            self._judge_head(attempt, failed, now)
-        if may_retry_status(ticket.route.retry, ticket.facts.method, head.status, head.replayable):
-            again = self._try_again(attempt, now)
-            if again is not None:
-                return again
-        ticket.state = TicketState.RESPONDING
-        return Deliver(ticket)
+            judgement = self._judge_head(attempt, failed, now)
+        retry = ticket.route.retry
+        again = ticket.attempts < retry.attempts and may_retry_status(
+            retry, ticket.facts.method, head.status, head.replayable
+        )
+        delivered = Deliver(ticket)
+        if not again:
+            ticket.state = TicketState.RESPONDING
+        if self._recorder is not None:
+            self._recorder.process_response(attempt, head, judgement, None if again else delivered, now)
+        self._spread(attempt, judgement, now)
+        if again:
+            placed = self._try_again(attempt, now)
+            if placed is not None:
+                return placed
+            ticket.state = TicketState.RESPONDING
+            if self._recorder is not None:
+                self._recorder.deliver(ticket, now)
+        return delivered
 
     def _failure(self, attempt: Attempt, failure: Failure, now: float) -> Send | Wait | Reject | Broken:
-        ticket = attempt.ticket
-        if ticket.state is TicketState.RESPONDING or failure.kind is FailureKind.TRUNCATED:
-            self._judge(attempt, True, now)
-            self._end(ticket, Outcome.BROKEN, now)
-            return Broken(ticket)
-        if failure.kind is not FailureKind.STALE_CONNECTION:
-            self._judge(attempt, True, now)
-        if may_retry_failure(ticket.route.retry, ticket.facts.method, failure.kind, failure.replayable):
-            again = self._try_again(attempt, now)
-            if again is not None:
-                return again
-        return self.reject(ticket, REASON_OF_FAILURE[failure.kind], now)
+        ticket, kind = attempt.ticket, failure.kind
+        if ticket.state is TicketState.RESPONDING or kind is FailureKind.TRUNCATED:
+            return self._finish(attempt, Broken(ticket), failure, now)
+        judgement = UNJUDGED if kind is FailureKind.STALE_CONNECTION else self._judge(attempt, True, now)
+        retry, reason = ticket.route.retry, REASON_OF_FAILURE[kind]
+        again = ticket.attempts < retry.attempts and may_retry_failure(
+            retry, ticket.facts.method, kind, failure.replayable
+        )
+        rejection = None if again else self._refuse(ticket, reason)
+        if self._recorder is not None:
+            self._recorder.process_response(attempt, failure, judgement, rejection, now)
+        self._spread(attempt, judgement, now)
+        if rejection is None:
+            placed = self._try_again(attempt, now)
+            if placed is not None:
+                return placed
+            rejection = self._refuse(ticket, reason)
+            if self._recorder is not None:
+                self._recorder.reject(rejection, now)
+        self._wake_behind(ticket, now)
+        return rejection
+
+    def _finish(self, attempt: Attempt, ended: D, result: Result, now: float) -> D:
+        """The response has ended, whole or cut."""
+        ticket, broken = attempt.ticket, isinstance(ended, Broken)
+        judgement = self._judge(attempt, broken, now)
+        self._close(ticket, Outcome.BROKEN if broken else Outcome.RESPONDED)
+        if self._recorder is not None:
+            self._recorder.process_response(attempt, result, judgement, ended, now)
+        self._spread(attempt, judgement, now)
+        self._wake_behind(ticket, now)
+        return ended
 
     def _try_again(self, attempt: Attempt, now: float) -> Send | Wait | None:
         """Another attempt for the ticket, or a place in the queue for one; None where neither may be had."""
         ticket, before = attempt.ticket, attempt.member.service
-        if ticket.attempts >= ticket.route.retry.attempts:
-            return None
         tried = (*ticket.tried, attempt.instance.key)
         pool = ticket.pool
         pool.refresh(now)
@@ -276,32 +346,41 @@ class Gateway:
             return None
         budget.count_retry(now)
         self.counters.retries += 1
+        if self._recorder is not None:
+            self._recorder.retry(ticket, again, now)
         self._wake((*before.lanes, *ticket.gate.lanes.values()), now)
         return again
 
-    def _judge(self, attempt: Attempt, failed: bool, now: float) -> None:
-        if not attempt.judged:
-            attempt.judged = True
-            self._services.judge(attempt.member, attempt.permit, failed, now)
+    def _judge(self, attempt: Attempt, failed: bool, now: float) -> Judgement:
+        if attempt.judged:
+            return UNJUDGED
+        attempt.judged = True
+        return self._services.judge(attempt.member, attempt.permit, failed, now)
 
-    def _judge_head(self, attempt: Attempt, failed: bool, now: float) -> None:
+    def _judge_head(self, attempt: Attempt, failed: bool, now: float) -> Judgement:
         """After a good head the body still counts, as an ordinary attempt of the epoch that the head led into."""
         circuit, permit = attempt.member.circuit, attempt.permit
         counts = not attempt.judged and permit.epoch == circuit.epoch
-        self._judge(attempt, failed, now)
+        judgement = self._judge(attempt, failed, now)
         if counts and not failed:
             attempt.permit, attempt.judged = circuit.ordinary, False
+        return judgement
 
     def _late_probe(self, attempt: Attempt, now: float) -> None:
-        if attempt.ticket.attempt is attempt and attempt.ticket.state is TicketState.ATTEMPTING:
-            self._judge(attempt, True, now)
+        ticket = attempt.ticket
+        if attempt.judged or ticket.attempt is not attempt or ticket.state is not TicketState.ATTEMPTING:
+            return
+        judgement = self._judge(attempt, True, now)
+        if self._recorder is not None:
+            self._recorder.late_probe(attempt, judgement, now)
+        self._spread(attempt, judgement, now)
+
+    def _spread(self, attempt: Attempt, judgement: Judgement, now: float) -> None:
+        """Has waiting tickets feel what a judgement changed."""
+        if judgement.changed:
+            self._services.changed(attempt.member.service, now)
 
     # --- endings ---
-
-    def _end(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
-        """Ends a ticket, whatever its state, and lets others have its places."""
-        self._close(ticket, outcome)
-        self._wake_behind(ticket, now)
 
     def _close(self, ticket: Ticket, outcome: Outcome) -> None:
         if ticket.state is TicketState.ENDED:
@@ -329,7 +408,20 @@ class Gateway:
         return rejection
 
     def _expire(self, ticket: Ticket, now: float) -> None:
-        self._woken.append(self.reject(ticket, Reason.QUEUE_TIMEOUT, now))
+        self._turn_away(self._refuse(ticket, Reason.QUEUE_TIMEOUT), now)
+        self._wake_behind(ticket, now)
+
+    def _turn_away(self, rejection: Reject, now: float) -> None:
+        """Tells a ticket that had been told to wait that it was rejected."""
+        self._woken.append(rejection)
+        if self._recorder is not None:
+            self._recorder.reject(rejection, now)
+
+    def _let_go(self, sent: Send, now: float) -> None:
+        """Tells a ticket that had been told to wait that it is sent."""
+        self._woken.append(sent)
+        if self._recorder is not None:
+            self._recorder.dequeue(sent, now)
 
     # --- the queue ---
 
@@ -370,7 +462,7 @@ class Gateway:
         for ticket in lane.candidates():
             sent = self._send_if_possible(ticket, now)
             if sent is not None:
-                self._woken.append(sent)
+                self._let_go(sent, now)
                 return True
         return False
 
@@ -378,13 +470,15 @@ class Gateway:
         """The pool that a queued ticket waited for has emptied: another backend's, or the end."""
         pool = self._routes.split(ticket.route, now).choose()
         if pool.block is not None:
-            self._woken.append(self._reject_blocked(ticket, now))
+            self._turn_away(self._reject_blocked(ticket, now), now)
             return
         gate = ticket.gate
         gate.leave(ticket)
         ticket.pool = pool
         held_back = gate.holds_back(ticket)
         gate.join(ticket)
+        if self._recorder is not None:
+            self._recorder.requeue(ticket, now)
         sent = None if held_back else self._send_if_possible(ticket, now)
         if sent is not None:
-            self._woken.append(sent)
+            self._let_go(sent, now)

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.core.balancer import LeastRequest, RingHash, WeightedRoundRobin
 from gateway.core.breaker import Circuit, CircuitState
-from gateway.core.facts import RequestFacts
+from gateway.core.facts import TicketFacts
 from gateway.core.model import (
     Backend,
     BalancePolicy,
-    HashOn,
-    HashSource,
     Health,
     Instance,
     InstanceKey,
@@ -216,7 +214,7 @@ class Pool:
         """Whether some member, be it busy or not, is permitted and not among those tried."""
         return not self._permitted_keys.issubset(tried)
 
-    def pick(self, tried: Collection[InstanceKey], facts: RequestFacts, draw: Callable[[], float]) -> Member | None:
+    def pick(self, tried: Collection[InstanceKey], facts: TicketFacts, draw: Callable[[], float]) -> Member | None:
         """One eligible member, another than those tried if there is one; None where the ticket has to wait."""
         if not tried:
             eligible = self._eligible
@@ -246,15 +244,15 @@ class Pool:
         candidates: Candidates,
         keys: Container[InstanceKey],
         turns: WeightedRoundRobin[Member],
-        facts: RequestFacts,
+        facts: TicketFacts,
         draw: Callable[[], float],
     ) -> Member:
         balance = self.service.policy.balance
         if balance.policy is BalancePolicy.LEAST_REQUEST:
             return self._least_request.pick(*candidates, draw)
         if balance.policy is BalancePolicy.RING_HASH and self._ring is not None and balance.on is not None:
-            value = hash_value(balance.on, facts)
-            picked = None if value is None else self._ring.pick(value, keys)
+            point = facts.hash_point(balance.on)
+            picked = None if point is None else self._ring.pick(point, keys)
             if picked is not None:
                 return picked
         return turns.pick(*candidates)
@@ -265,13 +263,3 @@ class Pool:
         steps = [self.service.warm_step(member, now) for member in candidates.members]
         weights = [weight * step for weight, step in zip(candidates.weights, steps, strict=True)]
         return Candidates(candidates.members, weights)
-
-
-def hash_value(on: HashOn, facts: RequestFacts) -> str | None:
-    """The part of the request that `ring_hash` hashes; None where the request has none."""
-    if on.source is HashSource.CLIENT_IP:
-        return facts.client_ip
-    if on.source is HashSource.COOKIE:
-        return facts.cookie(on.name)
-    values = facts.header_values(on.name)
-    return values[0] if values else None

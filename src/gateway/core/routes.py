@@ -55,7 +55,7 @@ class Routes:
                 return self._services.get(backend.service).pool(Selector.of(backend, panic))
 
             split = Split(route, pool_of)
-            if self.table.routes.get(route.name) is route:
+            if self.table.routes.get(route.name) == route:
                 self._splits[route.name] = split
         for pool in split.pools:
             pool.refresh(now)

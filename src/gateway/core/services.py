@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
 
-from gateway.core.breaker import CircuitEvent, CircuitState, Permit
+from gateway.core.breaker import CircuitEvent, CircuitState, Judgement, Permit
+from gateway.core.events import Recorder
 from gateway.core.model import CircuitMode, Instance, InstanceKey, ServicePolicy
 from gateway.core.pool import WARM_STEPS, Member, Selector, Service
 from gateway.core.registry import Registry, ViewDifference
@@ -32,6 +34,7 @@ class Services:
         changed: Callable[[Service, float], None],
         on_circuit: Callable[[CircuitChange], None] | None,
         prefer_node: str | None,
+        recorder: Recorder | None,
     ) -> None:
         self._timers = timers
         self._counters = counters
@@ -39,6 +42,7 @@ class Services:
         self._notify = changed
         self._on_circuit = on_circuit
         self._prefer_node = prefer_node
+        self._recorder = recorder
         self._registry = Registry()
         self._services: dict[str, Service] = {}
         self._departed: dict[_Place, Member] = {}
@@ -109,7 +113,7 @@ class Services:
             return
         self._departed = {place: member for place, member in self._departed.items() if member.in_flight}
         for instance in difference.deregistered:
-            self.deregister_service(service, instance)
+            self.deregister_service(service, instance, now)
         for instance in difference.registered:
             self.register_service(service, instance, now)
         for instance in difference.changed:
@@ -128,12 +132,16 @@ class Services:
             member.rejoin(service, instance, now)
         service.members[instance.key] = member
         self._warm_up(service, now)
+        if self._recorder is not None:
+            self._recorder.register_service(instance, now)
 
-    def deregister_service(self, service: Service, instance: Instance) -> None:
+    def deregister_service(self, service: Service, instance: Instance, now: float) -> None:
         """From here on the instance is never picked; what it has in flight finishes where it is."""
         member = service.members.pop(instance.key)
         if member.in_flight:
             self._departed[_place(service, instance)] = member
+        if self._recorder is not None:
+            self._recorder.deregister_service(instance, now)
 
     def update_health(self, service: Service, instance: Instance, now: float) -> None:
         member = service.members[instance.key]
@@ -141,48 +149,59 @@ class Services:
             member.warm_since = now
             self._warm_up(service, now)
         member.instance = instance
+        if self._recorder is not None:
+            self._recorder.update_health(instance, now)
 
-    def judge(self, member: Member, permit: Permit, failed: bool, now: float) -> None:
-        """Records one judged attempt on the member's circuit, and makes the transition that its rules call for."""
+    def judge(self, member: Member, permit: Permit, failed: bool, now: float) -> Judgement:
+        """Records one judged attempt on the member's circuit, and makes the transition that its rules call for.
+
+        Where that changes who may be picked, the caller has to say so with `changed` when it has done its own part.
+        """
         circuit, policy = member.circuit, member.service.policy.circuit
-        if member.service.members.get(member.key) is not member:
-            return
+        if not self._runs(member):
+            return Judgement(failed)
         event = circuit.fail(permit, policy, now) if failed else circuit.succeed(permit, policy, now)
-        if event is not None:
-            self.trigger_circuit_breaker(member, event, now)
-        elif permit.probe:
-            self.changed(member.service, now)
+        if event is None:
+            return Judgement(failed, changed=permit.probe)
+        if event is CircuitEvent.TRIP and not member.service.may_open_another():
+            self._counters.openings_held += 1
+            return Judgement(failed, held=True)
+        self.trigger_circuit_breaker(member, event, now)
+        return Judgement(failed, event, changed=True)
 
     def trigger_circuit_breaker(self, member: Member, event: CircuitEvent, now: float) -> None:
-        """Makes a transition of one circuit, unless `max_open` forbids another open one."""
+        """Makes a transition of one circuit; `changed` is for the caller to call."""
         service, circuit = member.service, member.circuit
-        if event is CircuitEvent.TRIP and not service.may_open_another():
-            self._counters.openings_held += 1
-            return
         before, policy = circuit.state, service.policy.circuit
         circuit.apply(event, policy, now, self._draw)
         if circuit.state is CircuitState.OPEN:
             epoch = circuit.epoch
-            self._timers.at(circuit.open_until, lambda at: self._mature(member, epoch, at))
+            self._timers.at(circuit.open_until, partial(self._mature, member, epoch))
         elif circuit.state is CircuitState.CLOSED and policy.mode is CircuitMode.ENFORCE:
             member.warm_since = now
             self._warm_up(service, now)
         if self._on_circuit is not None:
             change = CircuitChange(service.name, member.key, event, before, circuit.state, policy.mode, now)
             self._on_circuit(change)
-        self.changed(service, now)
 
     def changed(self, service: Service, now: float) -> None:
         service.version += 1
         self._notify(service, now)
 
     def _mature(self, member: Member, epoch: int, now: float) -> None:
-        if member.circuit.epoch == epoch and member.service.members.get(member.key) is member:
+        if member.circuit.epoch == epoch and self._runs(member):
             self.trigger_circuit_breaker(member, CircuitEvent.MATURE, now)
+            if self._recorder is not None:
+                self._recorder.mature(member.service.name, member.key, now)
+            self.changed(member.service, now)
+
+    def _runs(self, member: Member) -> bool:
+        """Whether it is what the mirror holds, not one that was deregistered since."""
+        return member.service.members.get(member.key) is member
 
     def _warm_up(self, service: Service, now: float) -> None:
         """Has the weights of a service recomputed at each step of its slow start."""
         length = service.policy.slow_start
         if length:
             for step in range(1, WARM_STEPS):
-                self._timers.at(now + length * (step / (WARM_STEPS - 1)), lambda at: self.changed(service, at))
+                self._timers.at(now + length * (step / (WARM_STEPS - 1)), partial(self.changed, service))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from gateway.core.facts import RequestFacts
+from gateway.core.facts import TicketFacts
 from gateway.core.model import FailureKind, Instance, InstanceKey, Outcome, Reason, Route, ServicePolicy
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Ticket:
         "tried",
     )
 
-    def __init__(self, ticket_id: int, route: Route, facts: RequestFacts, pool: Pool, gate: Gate) -> None:
+    def __init__(self, ticket_id: int, route: Route, facts: TicketFacts, pool: Pool, gate: Gate) -> None:
         self.id = ticket_id
         self.route = route
         self.facts = facts

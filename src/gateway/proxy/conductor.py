@@ -89,7 +89,7 @@ class Conductor:
     # --- changes of the world ---
 
     def apply_routes(self, routes: Sequence[Route]) -> None:
-        self.core.apply_routes(routes)
+        self.core.apply_routes(routes, self._clock())
         self._settle()
 
     def apply_policies(self, policies: Mapping[str, ServicePolicy]) -> None:
