@@ -1,0 +1,93 @@
+------------------------------- MODULE Gateway -------------------------------
+(* What the gateway promises its clients, with nothing of how it keeps it:   *)
+(* every request it accepts is a ticket that ends exactly once; a request is *)
+(* only ever sent where the rules permit; what waits is bounded.             *)
+(*                                                                           *)
+(* `GatewayImpl.tla` refines this module.                                    *)
+EXTENDS Integers, FiniteSets
+
+CONSTANTS
+    Tickets,     \* places for tickets: one that has ended may be opened again, for another request
+    Instances,
+    Nowhere,     \* no instance
+    MaxWaiting   \* tickets that may wait at once
+
+VARIABLES
+    tickets,     \* of each ticket, what has become of it
+    at,          \* of each ticket, the instance that its attempt is on
+    fit,         \* instances that the mirror's health lets be picked
+    permitting   \* instances whose circuit permits another attempt
+
+vars == <<tickets, at, fit, permitting>>
+
+Ended == {"responded", "rejected", "abandoned", "broken"}
+Live == {"waiting", "attempting", "responding"}
+
+Waiting == {t \in Tickets : tickets[t] = "waiting"}
+
+-----------------------------------------------------------------------------
+\* The steps of a ticket. Each leaves the world to change beside it as it likes.
+
+Becomes(t, state, place) ==
+    /\ tickets' = [tickets EXCEPT ![t] = state]
+    /\ at' = [at EXCEPT ![t] = place]
+
+\* An instance that gives the place of its last probe back may be asked again with the same step.
+MayGo(t, i) == i \in fit /\ (i \in permitting \/ i = at[t])
+
+\* A ticket is opened, or picked up again after an attempt that may be repeated.
+Send(t) ==
+    /\ tickets[t] # "responding"
+    /\ \E i \in Instances : MayGo(t, i) /\ Becomes(t, "attempting", i)
+
+Wait(t) ==
+    /\ tickets[t] \notin {"waiting", "responding"}
+    /\ Cardinality(Waiting) < MaxWaiting
+    /\ Becomes(t, "waiting", Nowhere)
+
+Reject(t) == tickets[t] # "responding" /\ Becomes(t, "rejected", Nowhere)
+Deliver(t) == tickets[t] = "attempting" /\ Becomes(t, "responding", at[t])
+Finish(t) == tickets[t] = "responding" /\ Becomes(t, "responded", Nowhere)
+Break(t) == tickets[t] \in {"attempting", "responding"} /\ Becomes(t, "broken", Nowhere)
+Abandon(t) == tickets[t] \in Live /\ Becomes(t, "abandoned", Nowhere)
+
+World == UNCHANGED <<tickets, at>>
+
+-----------------------------------------------------------------------------
+
+TypeOK ==
+    /\ tickets \in [Tickets -> Live \cup Ended]
+    /\ at \in [Tickets -> Instances \cup {Nowhere}]
+    /\ fit \subseteq Instances
+    /\ permitting \subseteq Instances
+
+\* Before the first request every place is free, which is as good as ended.
+Init ==
+    /\ tickets = [t \in Tickets |-> "responded"]
+    /\ at = [t \in Tickets |-> Nowhere]
+    /\ fit \subseteq Instances
+    /\ permitting \subseteq Instances
+
+Next ==
+    /\ \/ World
+       \/ \E t \in Tickets :
+            Send(t) \/ Wait(t) \/ Reject(t) \/ Deliver(t) \/ Finish(t) \/ Break(t) \/ Abandon(t)
+    /\ fit' \in SUBSET Instances
+    /\ permitting' \in SUBSET Instances
+
+Spec == Init /\ [][Next]_vars
+
+-----------------------------------------------------------------------------
+\* A ticket that has ended stays so until a new request takes its place; one that is answered is not sent again.
+NoRequestLoss ==
+    [][\A t \in Tickets : tickets'[t] # tickets[t] =>
+        /\ tickets[t] \in Live => tickets'[t] \in Live \cup Ended
+        /\ tickets[t] = "responding" => tickets'[t] \in {"responded", "broken", "abandoned"}
+        /\ tickets'[t] = "responded" => tickets[t] # "waiting"
+      ]_vars
+
+RoutingCorrectness ==
+    [][\A t \in Tickets : tickets'[t] = "attempting" /\ at'[t] # at[t] => at'[t] \in fit /\ at'[t] \in permitting]_vars
+
+BoundedQueue == Cardinality(Waiting) <= MaxWaiting
+=============================================================================

@@ -1,0 +1,51 @@
+---------------------------- MODULE GatewayWorlds ----------------------------
+(* Small worlds in which `GatewayImpl.tla` is searched: who is there, and    *)
+(* what operators and Consul may bring. A configuration picks from here.     *)
+EXTENDS GatewayImpl
+
+CONSTANTS WaitingBound  \* tickets that may wait at once, over all routes
+
+Symmetry == Permutations(Instances) \cup Permutations(Tickets)
+
+\* How a ticket ended makes no difference to what happens next. For safety searches only.
+View ==
+    <<reality, catalog, mirror, policies, routing_table, circuit_states, queue,
+      [t \in Tickets |-> IF requests[t].state \in Ended THEN Blank("over") ELSE requests[t]]>>
+
+Entry(health) == [health |-> health, weighs_passing |-> TRUE, weighs_warning |-> TRUE, selections |-> {"all"}]
+ThreeHealths == {Entry("passing"), Entry("warning"), Entry("critical")}
+TwoHealths == {Entry("passing"), Entry("critical")}
+Passing == {Entry("passing")}
+
+To(service) == [service |-> service, selection |-> "all", panic |-> "none"]
+RouteTo(name, backends, attempts, in_flight, size) ==
+    [name |-> name, version |-> 1, backends |-> backends, attempts |-> attempts, in_flight |-> in_flight, queue |-> size]
+
+CircuitPolicy ==
+    [consecutive_failures |-> 1, failure_ratio |-> FALSE, half_open_probes |-> 1, max_open |-> Million,
+     mode |-> "enforce", in_flight_per_instance |-> 0]
+
+\* One service, one route.
+OneService == [i \in Instances |-> "orders"]
+OneRoute == {"r"}
+TwoAttempts == {[name \in {"r"} |-> RouteTo("r", {To("orders")}, 2, 0, 1)]}
+OneAttempt == {[name \in {"r"} |-> RouteTo("r", {To("orders")}, 1, 0, 1)]}
+OneInFlight == {[name \in {"r"} |-> RouteTo("r", {To("orders")}, 2, 1, 1)]}
+Enforced == {[service \in {"orders"} |-> CircuitPolicy]}
+Capped == {[service \in {"orders"} |-> [CircuitPolicy EXCEPT !.in_flight_per_instance = 1]]}
+
+Backends == UNION {UNION {table[name].backends : name \in Routes} : table \in Tables}
+
+Promised ==
+    INSTANCE Gateway WITH
+        tickets <- [t \in Tickets |->
+            CASE requests[t].state = "queued" -> "waiting"
+              [] requests[t].state \in Deciding -> "attempting"
+              [] OTHER -> requests[t].state],
+        at <- [t \in Tickets |-> requests[t].instance],
+        fit <- {i \in Instances : \E b \in Backends : i \in Healthy(b)},
+        permitting <- {i \in Registered : Permits(i)},
+        MaxWaiting <- WaitingBound
+
+KeepsItsPromises == Promised!Spec
+=============================================================================
