@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 WITH_CONSUL = consul=$$(consul/get-consul) && CONSUL_BIN=$$consul
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long lint format bench model-check lock clean
+.PHONY: help setup run test test-long lint format bench model-check model-check-deep lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -48,8 +48,11 @@ bench: setup ## figures, each against something measured in the same run
 	@$(WITH_CONSUL); export CONSUL_BIN; set -e; for script in benchmarks/*.py; do \
 		echo "== $$script"; $(BIN)/python -m benchmarks.$$(basename $$script .py); done
 
-model-check: setup ## the specification, by TLC (needs Java)
-	@$(BIN)/python specs/check
+model-check: $(READY) ## the specification, by TLC (needs Java); ARGS="NAME …" for some of it
+	@$(BIN)/python -m specs.check $(ARGS)
+
+model-check-deep: $(READY) ## larger searches, ten minutes each at most; says how far each got
+	@$(BIN)/python -m specs.check --deep $(ARGS)
 
 lock: $(READY) ## write requirements.lock anew from pyproject.toml (needs uv on PATH)
 	@uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-header --no-annotate --no-emit-index-url \

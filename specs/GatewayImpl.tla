@@ -21,7 +21,8 @@ CONSTANTS
     PolicySets,     \* bound of the model: policies that operators may put in force, [services -> policy]
     Entries,        \* bound of the model: what Consul may hold of an instance, besides Absent
     Realities,      \* what an instance may really do: "well", "failing", "hung"; or "any", all of these in one
-    FailuresKept    \* bound of the model: failures in a row are counted up to this
+    FailuresKept,   \* bound of the model: failures in a row are counted up to this
+    FairServices    \* services whose time-outs come, and whose tickets the gateway serves
 
 VARIABLES
     reality,        \* [Instances -> Realities]
@@ -541,7 +542,6 @@ TypeOK ==
     /\ \A t \in Tickets :
         /\ requests[t].state \in Live \cup Ended
         /\ requests[t].instance \in Instances \cup {Nowhere}
-        /\ requests[t].state \in Flying <=> requests[t].instance # Nowhere
         /\ requests[t].permit \in {"ordinary", "probe", "spent"}
 
 Picks(t) == requests'[t].state = "attempting" /\ requests[t].state # "attempting"
@@ -567,7 +567,7 @@ RoutingCorrectness ==
                   /\ entry.weighs_passing /\ Severity[entry.health] <= Severity[b.panic]
       ]_vars
 
-\* No attempt begins on an open circuit that is enforced. Failures in a row open it, unless `max_open` forbids another
+\* Where a circuit is enforced, attempts begin only while it is closed, or as probes. Failures in a row open it, unless `max_open` forbids another
 \* open one; and none opens beyond that share.
 CircuitBreakerSafety ==
     [][\A i \in Instances :
@@ -578,7 +578,8 @@ CircuitBreakerSafety ==
             before == circuit_states[i]
             after == circuit_states'[i]
         IN  /\ p.mode = "enforce" =>
-                \A t \in Tickets : Picks(t) /\ requests'[t].instance = i => before.state # "open"
+                \A t \in Tickets : Picks(t) /\ requests'[t].instance = i =>
+                    before.state = "closed" \/ (before.state = "half_open" /\ requests'[t].permit = "probe")
             /\ before.state = "closed" /\ after.state = "open" => Cardinality(not_closed) < allowed
             /\ after.failures > before.failures /\ p.consecutive_failures > 0
                 /\ after.failures >= p.consecutive_failures => Cardinality(not_closed) >= allowed
@@ -612,22 +613,20 @@ HalfOpenBounded ==
 
 \* Every ticket is in exactly one place, moves only along its way, and ends once.
 NoRequestLoss ==
-    /\ \A t \in Tickets :
-        Cardinality({n \in 1..Len(queue) : queue[n] = t}) = (IF requests[t].state = "queued" THEN 1 ELSE 0)
-    /\ \A t \in Tickets : requests[t].state \in Ended => requests[t].instance = Nowhere
-
-EndsOnce ==
-    [][\A t \in Tickets :
-        LET before == requests[t].state
-            after == requests'[t].state
-        IN  before # after =>
-            CASE before \in Ended -> after \in {"attempting", "queued", "rejected"}
-              [] before = "queued" -> after \in {"attempting", "rejected", "abandoned"}
-              [] before = "attempting" -> after \in Deciding \cup {"responding", "rejected", "abandoned", "broken"}
-              [] before = "retry_or_deliver" -> after \in {"attempting", "queued", "responding"}
-              [] before = "retry_or_reject" -> after \in {"attempting", "queued", "rejected"}
-              [] before = "responding" -> after \in {"responded", "broken", "abandoned"}
-      ]_vars
+    /\ [](\A t \in Tickets :
+            /\ Cardinality({n \in 1..Len(queue) : queue[n] = t}) = (IF requests[t].state = "queued" THEN 1 ELSE 0)
+            /\ requests[t].state \in Flying <=> requests[t].instance # Nowhere)
+    /\ [][\A t \in Tickets :
+            LET before == requests[t].state
+                after == requests'[t].state
+            IN  before # after =>
+                CASE before \in Ended -> after \in {"attempting", "queued", "rejected"}
+                  [] before = "queued" -> after \in {"attempting", "rejected", "abandoned"}
+                  [] before = "attempting" -> after \in Deciding \cup {"responding", "rejected", "abandoned", "broken"}
+                  [] before = "retry_or_deliver" -> after \in {"attempting", "queued", "responding"}
+                  [] before = "retry_or_reject" -> after \in {"attempting", "queued", "rejected"}
+                  [] before = "responding" -> after \in {"responded", "broken", "abandoned"}
+         ]_vars
 
 \* A change of the mirror, of routes or of policies touches no ticket but for what its attempt says of its circuit.
 \* The mirror changes by delivery alone, one instance at a time, into what the catalog holds; never by reality.
@@ -680,32 +679,58 @@ NoDeadlock ==
           [] OTHER -> TRUE
 
 -----------------------------------------------------------------------------
-\* Liveness. Nothing is asked of Consul or of instances, but where a property says so.
+\* Liveness. Of Consul and of instances nothing is asked; of clients only for Recovery.
 
-\* Of one ticket: its time-outs come, and the gateway does what it has decided to.
-FairDecision(t) == WF_vars(Conclude(t))
-FairAttempt(t) == WF_vars(TimeOut(t))
-FairResponse(t) == WF_vars(Cut(t))
-FairQueue(t) == WF_vars(LeaveQueue(t))
-FairExpiry(t) == WF_vars(Expire(t))
-FairTicket(t) == FairDecision(t) /\ FairAttempt(t) /\ FairResponse(t) /\ FairQueue(t) /\ FairExpiry(t)
+\* Tickets of the other services get no fairness at all: their instances hang, and not even their time-outs come.
+OfFair(t) == requests[t].backend.service \in FairServices
 
-\* Of one instance: open times end, late probes are judged, views are delivered.
-FairCircuit(i) == WF_vars(Mature(i))
-FairDelivery(i) == WF_vars(DeliverNew(i)) /\ WF_vars(DeliverGone(i)) /\ WF_vars(DeliverChanged(i))
+\* In the code one of these follows in the very step that makes it possible, whatever flaps meanwhile.
+Wakes(t) == LeaveQueue(t) \/ ChangeLane(t) \/ FindNone(t) \/ Expire(t)
 
 Fairness ==
-    /\ \A t \in Tickets : FairTicket(t)
-    /\ \A i \in Instances : FairCircuit(i) /\ FairDelivery(i)
+    /\ \A t \in Tickets : WF_vars(OfFair(t) /\ Conclude(t))
+    /\ \A t \in Tickets : WF_vars(OfFair(t) /\ TimeOut(t))
+    /\ \A t \in Tickets : WF_vars(OfFair(t) /\ Cut(t))
+    /\ \A t \in Tickets : WF_vars(OfFair(t) /\ Wakes(t))
+    /\ \A i \in Instances : WF_vars(Mature(i))
+    /\ \A i \in Instances : WF_vars(DeliverNew(i) \/ DeliverGone(i) \/ DeliverChanged(i))
 
 FairSpec == Spec /\ Fairness
 
-\* Every ticket ends: with no help from Consul, from instances or from clients.
-Availability == \A t \in Tickets : requests[t].state \in Live ~> requests[t].state \in Ended
+\* Every ticket ends. A service that hangs keeps none of another service's tickets from it.
+Availability == \A t \in Tickets : requests[t].state \in Live /\ OfFair(t) ~> requests[t].state \in Ended
 
-\* A queued ticket that can go, goes (or ends).
-Progress == \A t \in Tickets : []<>~(requests[t].state = "queued" /\ CanGo(t))
+\* A queued ticket that can go does not stay.
+Progress ==
+    \A t \in Tickets : OfFair(t) => []<>~(requests[t].state = "queued" /\ CanGo(t))
 
 \* What the catalog says last, the mirror says in the end.
-Delivered == <>[][catalog' = catalog]_vars => <>[](mirror = catalog)
+MirrorConvergence == <>[][catalog' = catalog]_vars => <>[](mirror = catalog)
+
+\* Clients keep coming, and instances that are well answer: asked for Recovery alone.
+Demand ==
+    /\ \A t \in Tickets : WF_vars(OpenSent(t))
+    /\ \A t \in Tickets : WF_vars(AnswerWell(t))
+    /\ \A t \in Tickets : WF_vars(Finish(t))
+
+BusySpec == FairSpec /\ Demand
+
+\* All is well: in reality, and as Consul has it.
+AllWell == \A i \in Instances : reality[i] \in {"any", "well"} /\ Weighs(catalog[i])
+
+\* And so it stays: no attempt fails or is given up.
+Calm ==
+    /\ <<reality, catalog>>' = <<reality, catalog>>
+    /\ \A t \in Tickets :
+        requests[t].state \in Flying => requests'[t].state \in {requests[t].state, "responding", "responded"}
+    /\ \A i \in Instances : circuit_states'[i].state = "open" => circuit_states[i].state = "open"
+
+\* Then circuits close, and requests are answered again and again.
+Recovery ==
+    <>[]AllWell /\ <>[][Calm]_vars =>
+        /\ \A i \in Instances : <>[](circuit_states[i].state = "closed")
+        /\ []<>(\E t \in Tickets : requests[t].state = "responding")
+
+CircuitBreakerRecovery ==
+    \A i \in Instances : circuit_states[i].state = "open" ~> circuit_states[i].state # "open"
 =============================================================================

@@ -6,6 +6,7 @@ EXTENDS GatewayImpl
 CONSTANTS WaitingBound  \* tickets that may wait at once, over all routes
 
 Symmetry == Permutations(Instances) \cup Permutations(Tickets)
+TicketSymmetry == Permutations(Tickets)
 
 \* How a ticket ended makes no difference to what happens next. For safety searches only.
 View ==
@@ -34,6 +35,24 @@ OneInFlight == {[name \in {"r"} |-> RouteTo("r", {To("orders")}, 2, 1, 1)]}
 Enforced == {[service \in {"orders"} |-> CircuitPolicy]}
 Capped == {[service \in {"orders"} |-> [CircuitPolicy EXCEPT !.in_flight_per_instance = 1]]}
 
+\* Two services of one instance each, and a route to each.
+TwoServices == [i \in Instances |-> IF i = "a1" THEN "orders" ELSE "stock"]
+TwoRoutes == {"r", "s"}
+ARouteEach ==
+    {[name \in TwoRoutes |-> RouteTo(name, {To(IF name = "r" THEN "orders" ELSE "stock")}, 1, 0, 1)]}
+BothCapped == {[service \in {"orders", "stock"} |-> [CircuitPolicy EXCEPT !.in_flight_per_instance = 1]]}
+\* One route whose requests go to either, a panic being allowed on the second; and an edit that leaves it the first.
+Either == {To("orders"), [To("stock") EXCEPT !.panic = "critical"]}
+ASharedRoute == {[name \in {"r"} |-> RouteTo("r", backends, 1, 0, 1)] : backends \in {Either, {To("orders")}}}
+BothEnforced == {[service \in {"orders", "stock"} |-> CircuitPolicy]}
+
+\* Half of two circuits may be open; two failures in a row open one.
+\* And an edit of the policy, by which circuits only shadow.
+HalfMayOpen ==
+    {[service \in {"orders"} |->
+        [CircuitPolicy EXCEPT !.max_open = Million \div 2, !.consecutive_failures = 2, !.mode = mode]]
+        : mode \in {"enforce", "shadow"}}
+
 Backends == UNION {UNION {table[name].backends : name \in Routes} : table \in Tables}
 
 Promised ==
@@ -48,4 +67,20 @@ Promised ==
         MaxWaiting <- WaitingBound
 
 KeepsItsPromises == Promised!Spec
+
+-----------------------------------------------------------------------------
+\* What has to be reached, lest the properties hold of a world in which nothing happens
+
+AllCircuitsOpen == \A i \in Instances : circuit_states[i].state = "open"
+QueueFull == \E name \in Routes : Cardinality(Queued(routing_table[name])) = routing_table[name].queue
+ProbedInstanceGone ==
+    \E t \in Tickets :
+        HoldsProbe(t) /\ mirror[requests[t].instance] # Absent /\ mirror'[requests[t].instance] = Absent
+PickOnAnOldView == \E t \in Tickets : Picks(t) /\ mirror[requests'[t].instance] # catalog[requests'[t].instance]
+RetrySucceedsElsewhere ==
+    \E t \in Tickets :
+        /\ requests[t].state = "responding" /\ requests'[t].state = "responded"
+        /\ requests[t].tried # {} /\ requests[t].instance \notin requests[t].tried
+AbandonedInTheQueue == \E t \in Tickets : requests[t].state = "queued" /\ requests'[t].state = "abandoned"
+PanicPick == \E t \in Tickets : Picks(t) /\ ~Weighs(mirror[requests'[t].instance])
 =============================================================================

