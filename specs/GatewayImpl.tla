@@ -605,11 +605,16 @@ ValidCircuitTransitions ==
 
 \* Places of probes are held by probes in flight, and a probe begins only while fewer are out than allowed.
 HalfOpenBounded ==
-    \A i \in Instances :
-        LET out == {t \in Tickets : requests[t].instance = i /\ requests[t].permit = "probe"} IN
-        /\ circuit_states[i].probes = Cardinality(out)
-        /\ out # {} => circuit_states[i].state = "half_open"
-        /\ Cardinality(out) <= policies[ServiceOf[i]].half_open_probes
+    /\ [](\A i \in Instances :
+            LET out == {t \in Tickets : requests[t].instance = i /\ requests[t].permit = "probe"} IN
+            /\ circuit_states[i].probes = Cardinality(out)
+            /\ out # {} => circuit_states[i].state = "half_open")
+    /\ [][\A t \in Tickets :
+            LET i == requests'[t].instance IN
+            Picks(t) /\ requests'[t].permit = "probe" =>
+                Cardinality({u \in Tickets \ {t} : requests[u].instance = i /\ requests[u].permit = "probe"})
+                    < policies[ServiceOf[i]].half_open_probes
+         ]_vars
 
 \* Every ticket is in exactly one place, moves only along its way, and ends once.
 NoRequestLoss ==
@@ -647,15 +652,20 @@ ValidServiceStates ==
             /\ circuit_states[i] = Circuit("closed")
             /\ \A t \in Tickets : requests[t].instance = i => requests[t].permit = "spent"
 
+\* A ticket joins only while fewer wait than its version of the route allows.
 BoundedQueue ==
-    \A name \in Routes :
-        Cardinality({t \in Tickets : requests[t].state = "queued" /\ requests[t].route.name = name})
-            <= routing_table[name].queue
+    [][\A t \in Tickets :
+        LET r == requests'[t].route IN
+        requests'[t].state = "queued" /\ requests[t].state # "queued" =>
+            Cardinality({u \in Tickets : requests[u].state = "queued" /\ requests[u].route.name = r.name}) < r.queue
+      ]_vars
 
 AtMostOnePerInstance ==
-    \A i \in Instances :
-        policies[ServiceOf[i]].in_flight_per_instance = 1 =>
-            Cardinality({t \in Tickets : requests[t].instance = i}) <= 1
+    [][\A t \in Tickets :
+        LET i == requests'[t].instance IN
+        Picks(t) /\ policies[ServiceOf[i]].in_flight_per_instance = 1 =>
+            \A u \in Tickets \ {t} : requests[u].instance # i
+      ]_vars
 
 \* A retry goes to an instance that was tried only where no other of its backend would be permitted.
 RetryElsewhere ==
@@ -701,17 +711,13 @@ FairSpec == Spec /\ Fairness
 Availability == \A t \in Tickets : requests[t].state \in Live /\ OfFair(t) ~> requests[t].state \in Ended
 
 \* A queued ticket that can go does not stay.
-Progress ==
-    \A t \in Tickets : OfFair(t) => []<>~(requests[t].state = "queued" /\ CanGo(t))
+Progress == \A t \in Tickets : []<>~(OfFair(t) /\ requests[t].state = "queued" /\ CanGo(t))
 
 \* What the catalog says last, the mirror says in the end.
 MirrorConvergence == <>[][catalog' = catalog]_vars => <>[](mirror = catalog)
 
-\* Clients keep coming, and instances that are well answer: asked for Recovery alone.
-Demand ==
-    /\ \A t \in Tickets : WF_vars(OpenSent(t))
-    /\ \A t \in Tickets : WF_vars(AnswerWell(t))
-    /\ \A t \in Tickets : WF_vars(Finish(t))
+\* Clients keep coming: asked for Recovery alone.
+Demand == \A t \in Tickets : WF_vars(OpenSent(t))
 
 BusySpec == FairSpec /\ Demand
 

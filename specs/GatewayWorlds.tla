@@ -32,6 +32,7 @@ OneRoute == {"r"}
 TwoAttempts == {[name \in {"r"} |-> RouteTo("r", {To("orders")}, 2, 0, 1)]}
 OneAttempt == {[name \in {"r"} |-> RouteTo("r", {To("orders")}, 1, 0, 1)]}
 OneInFlight == {[name \in {"r"} |-> RouteTo("r", {To("orders")}, 2, 1, 1)]}
+Panicking == {[name \in {"r"} |-> RouteTo("r", {[To("orders") EXCEPT !.panic = "critical"]}, 1, 0, 1)]}
 Enforced == {[service \in {"orders"} |-> CircuitPolicy]}
 Capped == {[service \in {"orders"} |-> [CircuitPolicy EXCEPT !.in_flight_per_instance = 1]]}
 

@@ -6,11 +6,11 @@
 (*                                                                           *)
 (* Reality is left free; the catalog is what was delivered. Tickets are in   *)
 (* recycled places; `holder` keeps apart who had a place before. A module    *)
-(* that `specs/traces.py` writes extends this one and brings the events.     *)
+(* that `specs/traces.py` writes extends this one: it brings the events, as  *)
+(* a definition of its own, which TLC evaluates once and no more.            *)
 EXTENDS GatewayImpl
 
 CONSTANTS
-    Events,         \* the journal, a sequence of records
     Versions,       \* the versions of routes that it names
     Selected,       \* the backends
     Mirrored,       \* the entries that views brought
@@ -38,7 +38,8 @@ TakeRouteRequest(event) ==
     LET t == event.place
         r == Versions[event.route]
         b == Selected[event.backend]
-    IN  /\ r = routing_table[r.name] \/ event.superseded
+    IN  /\ event.route \in DOMAIN Versions
+        /\ r = routing_table[r.name] \/ event.superseded
         /\ holder' = [holder EXCEPT ![t] = event.ticket]
         /\ CASE event.do = "send" ->
                     /\ RouteRequestSend(t, r, b, event.instance)
@@ -138,10 +139,8 @@ TraceInit ==
     /\ position = 1
     /\ holder = [t \in Tickets |-> 0]
 
-TraceNext ==
-    /\ position <= Len(Events)
+Walk(events) ==
+    /\ position <= Len(events)
     /\ position' = position + 1
-    /\ Take(Events[position])
-
-TraceSpec == TraceInit /\ [][TraceNext]_traced
+    /\ Take(events[position])
 =============================================================================

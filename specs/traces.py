@@ -148,7 +148,8 @@ class _Journal:
                 f"TheEntries == {self._entries.sequence()}",
                 f"TheTables == {self._tables.sequence()}",
                 f"ThePolicies == {self._policies.sequence()}",
-                "TheEvents == <<\n" + ",\n".join(self._events) + ">>",
+                "Events == <<\n" + ",\n".join(self._events) + ">>",
+                "JournalSpec == TraceInit /\\ [][Walk(Events)]_traced",
                 "====",
                 "",
             ]
@@ -160,7 +161,7 @@ class _Journal:
         properties = (f"{'INVARIANT' if name in _INVARIANTS else 'PROPERTY'} {name}" for name in _PROPERTIES)
         return "\n".join(
             [
-                "SPECIFICATION TraceSpec",
+                "SPECIFICATION JournalSpec",
                 "CONSTANTS",
                 f"Instances = {{{instances}}}",
                 f"Tickets = {{{tickets}}}",
@@ -173,7 +174,6 @@ class _Journal:
                 'Realities = {"any"}',
                 f"FailuresKept = {_MILLION}",
                 "FairServices = {}",
-                "Events <- TheEvents",
                 "Versions <- TheVersions",
                 "Selected <- TheBackends",
                 "Mirrored <- TheEntries",

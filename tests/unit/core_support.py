@@ -10,6 +10,7 @@ from itertools import cycle
 
 from multidict import CIMultiDict
 
+from gateway.core.events import Event
 from gateway.core.facts import RequestFacts
 from gateway.core.gateway import Gateway
 from gateway.core.model import (
@@ -135,11 +136,16 @@ class Shell:
     """A shell round one core: `now` moves when told to, woken decisions gather in `woken` by ticket id."""
 
     def __init__(
-        self, *, draw: Callable[[], float] = lambda: 0.5, prefer_node: str | None = None, now: float = 100.0
+        self,
+        *,
+        draw: Callable[[], float] = lambda: 0.5,
+        prefer_node: str | None = None,
+        now: float = 100.0,
+        trace: Callable[[Event], None] | None = None,
     ) -> None:
         self.now = now
         self.changes: list[CircuitChange] = []
-        self.core = Gateway(compile_regex, draw, self.changes.append, prefer_node)
+        self.core = Gateway(compile_regex, draw, self.changes.append, prefer_node, trace)
         self.woken: dict[int, Send | Reject] = {}
 
     # --- the world ---
