@@ -113,6 +113,8 @@ class Recorder:
         self._draw = draw
         self._draws: list[float] = []
         self._points: list[int] = []
+        self.tickets: dict[int, Ticket] = {}
+        """Those that have not ended."""
 
     def draw(self) -> float:
         """The shell's `draw`, noted down."""
@@ -142,6 +144,8 @@ class Recorder:
 
     def route_request(self, ticket: Ticket, decision: Send | Wait | Reject, in_force: bool, now: float) -> None:
         """A route that is not in force any more is told in full, since no `ApplyRoutes` need have told it."""
+        if not isinstance(decision, Reject):
+            self.tickets[ticket.id] = ticket
         route = ticket.route
         inputs = {"route": route.name, "version": route.version, "method": ticket.facts.method}
         known: Values = {} if in_force else {"superseded": route}
@@ -157,13 +161,17 @@ class Recorder:
         now: float,
     ) -> None:
         """`decision` None: it may be tried again, which is decided next."""
+        if decision is not None and not isinstance(decision, Deliver):
+            del self.tickets[attempt.ticket.id]
         inputs = {"ticket": attempt.ticket.id, "attempt": attempt.number, **_result(result)}
         self._event(now, Action.PROCESS_RESPONSE, inputs, {**_judged(judgement), **_concluded(decision)})
 
     def abandon(self, ticket: Ticket, now: float) -> None:
+        del self.tickets[ticket.id]
         self._event(now, Action.ABANDON, {"ticket": ticket.id})
 
     def refuse(self, rejection: Reject, now: float) -> None:
+        del self.tickets[rejection.ticket.id]
         inputs = {"ticket": rejection.ticket.id, "reason": rejection.reason.value}
         self._event(now, Action.REFUSE, inputs, {"status": rejection.status})
 
@@ -191,6 +199,7 @@ class Recorder:
         self._event(now, Action.DELIVER, _NOTHING, {"ticket": ticket.id})
 
     def reject(self, rejection: Reject, now: float) -> None:
+        del self.tickets[rejection.ticket.id]
         self._event(now, Action.REJECT, _NOTHING, {"ticket": rejection.ticket.id, **_refusal(rejection)})
 
     def dequeue(self, sent: Send, now: float) -> None:

@@ -193,6 +193,11 @@ class Gateway:
         return self._routes.table
 
     @property
+    def traced_tickets(self) -> Mapping[int, Ticket]:
+        """Tickets that have not ended, by number; a core that is not traced does not know them."""
+        return {} if self._recorder is None else self._recorder.tickets
+
+    @property
     def policies(self) -> Mapping[str, ServicePolicy]:
         return self._services.policies
 

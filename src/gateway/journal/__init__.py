@@ -1,0 +1,1 @@
+"""The core's events, numbered: kept on disk, run again, watched over."""
