@@ -45,8 +45,6 @@ BothCapped == {[service \in {"orders", "stock"} |-> [CircuitPolicy EXCEPT !.in_f
 \* One route whose requests go to either, a panic being allowed on the second; and an edit that leaves it the first.
 Either == {To("orders"), [To("stock") EXCEPT !.panic = "critical"]}
 ASharedRoute == {[name \in {"r"} |-> RouteTo("r", backends, 1, 0, 1)] : backends \in {Either, {To("orders")}}}
-BothEnforced == {[service \in {"orders", "stock"} |-> CircuitPolicy]}
-
 \* Half of two circuits may be open; two failures in a row open one.
 \* And an edit of the policy, by which circuits only shadow.
 HalfMayOpen ==

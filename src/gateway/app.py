@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import signal
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
@@ -30,6 +31,10 @@ from gateway.discovery.regex import compile_full_match
 from gateway.discovery.service import Discovery, DiscoveryOptions
 from gateway.discovery.snapshot import Snapshot
 from gateway.discovery.view import ViewState
+from gateway.journal import checkpoint
+from gateway.journal.monitor import Monitor, Violation
+from gateway.journal.stream import EventListener, EventStream
+from gateway.journal.writer import Journal
 from gateway.proxy.aiohttp_upstream import AiohttpUpstream
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.listener import Listener, require_c_parser
@@ -55,7 +60,8 @@ _DISCOVERY_RESTART = 1.0
 def run(settings: Settings) -> None:
     """Runs a gateway until SIGTERM or SIGINT, and returns when it has drained; a second signal ends it at once.
 
-    Raises OSError or ListenError where a port cannot be had, ValueError for `CONSUL_*` that make no sense.
+    Raises OSError or ListenError where a port or the journal's file cannot be had, ValueError for `CONSUL_*` that make
+    no sense.
     """
     logs.configure(settings.log_level, settings.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -123,7 +129,11 @@ class App:
         self._first_view = asyncio.Event()
         self._ready = False
         self._access = AccessLog(settings.access_log)
-        self._core = Gateway(compile_full_match, random.random, self._circuit_changed)
+        self._journal = _journal(settings)
+        self._violations: Counter[str] = Counter()
+        self._core = Gateway(compile_full_match, random.random, self._circuit_changed, trace=self._trace())
+        if self._journal is not None:
+            self._journal.begin(lambda: checkpoint.take(self._core), loop.time())
         self._conductor = Conductor(self._core, loop.time)
         consul_settings = ConsulSettings.from_environment(settings.consul_environment(os.environ))
         self._consul_address = consul_settings.address
@@ -160,6 +170,8 @@ class App:
             self._conductor.close()
             self._metrics.close()
             await self._access.close()
+            if self._journal is not None:
+                await self._journal.close()
         logger.info("The gateway has stopped.")
 
     @property
@@ -226,6 +238,22 @@ class App:
             else:
                 self._conductor.prefer(node)
                 return
+
+    def _trace(self) -> EventStream | None:
+        """Where the core tells its events, if anyone listens."""
+        listeners: list[EventListener] = []
+        if self._journal is not None:
+            listeners.append(self._journal)
+        if self._settings.monitor:
+            listeners.append(Monitor(self._violated))
+        return EventStream(listeners) if listeners else None
+
+    def _violated(self, violation: Violation) -> None:
+        self._violations[violation.property] += 1
+        logger.error(
+            "A decision broke the specification.",
+            extra={"property": violation.property, "event": violation.seq, "detail": violation.message},
+        )
 
     def _circuit_changed(self, change: CircuitChange) -> None:
         self._metrics.circuit_changed(change.service, change.after)
@@ -303,10 +331,19 @@ class App:
             rejected_keys=lambda: len(self._discovery.rejections()),
             dropped_instances=lambda: sum(view.left_out for view in self._discovery.views()),
             dropped_log_lines=lambda: self._access.dropped,
+            dropped_journal_events=lambda: 0 if self._journal is None else self._journal.dropped,
+            violations=lambda: self._violations,
             connections=lambda: self._listener.connections,
             connections_dropped=lambda: self._listener.connections_dropped,
             ready=lambda: self.readiness().ready,
         )
+
+
+def _journal(settings: Settings) -> Journal | None:
+    """Raises OSError where its file cannot be made."""
+    if settings.journal is None:
+        return None
+    return Journal(settings.journal, segment=settings.journal_segment, kept=settings.journal_segments)
 
 
 def _proxy_options(settings: Settings) -> ProxyOptions:

@@ -257,6 +257,23 @@ class Settings(BaseSettings):
         "on", "Logs", "`on`: one JSON line for each request to standard output; `off`; or the path of a file."
     )
 
+    journal: Path | None = _setting(
+        None,
+        "Journal",
+        "File that keeps every decision of the gateway with all that it depended on, for `gateway replay`. Older "
+        "segments have `.1`, `.2` and so on behind the name.",
+    )
+    journal_segment: PositiveSize = _setting(16 << 20, "Journal", "About how large a segment gets.", "bytes")
+    journal_segments: Annotated[int, Field(ge=2, le=1000)] = _setting(
+        4, "Journal", "How many segments are kept, the newest included."
+    )
+    monitor: bool = _setting(
+        False,
+        "Journal",
+        "Whether each decision is held against the safety properties of the specification as it is made. What breaks "
+        "one is logged as an error and counted; it costs some microseconds a request.",
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,

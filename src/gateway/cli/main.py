@@ -7,7 +7,7 @@ import sys
 import typer
 
 from gateway import __version__
-from gateway.cli import check, demo_command, documents, run_command, status
+from gateway.cli import check, demo_command, documents, replay, run_command, status
 from gateway.cli.errors import Exit, Failed
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.add_typer(documents.routes, name="routes")
 app.add_typer(documents.services, name="services")
 app.command("check", short_help="Check documents as the gateway will.")(check.check)
 app.command("status", short_help="Show what a running gateway knows.")(status.status)
+app.command("replay", short_help="Make a journal's decisions again.")(replay.replay)
 
 
 def _version(wanted: bool) -> None:

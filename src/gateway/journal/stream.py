@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 from gateway.core.events import Event
 
-Listener = Callable[[int, Event], None]
+EventListener = Callable[[int, Event], None]
 
 
 class EventStream:
     """To be given to a core as its `trace`. The first event is number 1."""
 
-    def __init__(self, listeners: Sequence[Listener]) -> None:
+    def __init__(self, listeners: Sequence[EventListener]) -> None:
         self._listeners = tuple(listeners)
         self.last = 0
         """The number of the event that was told last."""

@@ -32,6 +32,8 @@ COUNTERS = (
     Instrument(
         "gateway.log.lines.dropped", "", "Access log lines that did not fit the buffer or could not be written."
     ),
+    Instrument("gateway.journal.events.dropped", "", "Events that the journal could not keep."),
+    Instrument("gateway.monitor.violations", "", "Decisions that broke a property of the specification, by property."),
 )
 
 GAUGES = (
@@ -77,6 +79,8 @@ def _totals(sources: MetricSources) -> Readings:
         "gateway.keys.rejected": [Observation(sources.rejected_keys())],
         "gateway.instances.dropped": [Observation(sources.dropped_instances())],
         "gateway.log.lines.dropped": [Observation(sources.dropped_log_lines())],
+        "gateway.journal.events.dropped": [Observation(sources.dropped_journal_events())],
+        "gateway.monitor.violations": [Observation(n, {"property": name}) for name, n in sources.violations().items()],
         "gateway.connections.dropped": [Observation(sources.connections_dropped())],
         "gateway.connections": [Observation(sources.connections())],
         "gateway.ready": [Observation(int(sources.ready()))],

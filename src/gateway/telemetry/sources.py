@@ -49,6 +49,9 @@ class MetricSources:
     dropped_instances: Callable[[], int] = _none
     """Instances that Consul lists and the gateway leaves out: malformed, or of a denied address."""
     dropped_log_lines: Callable[[], int] = _none
+    dropped_journal_events: Callable[[], int] = _none
+    violations: Callable[[], Mapping[str, int]] = dict
+    """What the monitor found, by property of the specification."""
     connections: Callable[[], int] = _none
     """Client connections that are open."""
     connections_dropped: Callable[[], int] = _none
