@@ -14,18 +14,28 @@ from tests.support.instances import InstanceProcess
 StartGateway: TypeAlias = Callable[..., GatewayProcess]
 StartInstance: TypeAlias = Callable[..., InstanceProcess]
 
+VIOLATION = "A decision broke the specification."
+"""What the gateway's log says where its monitor found something."""
+
 
 @pytest.fixture
 def start_gateway(tmp_path: Path) -> Iterator[StartGateway]:
-    """`start_gateway(agent.environment, drain_time="1s")`: a gateway that is ready, stopped after the test."""
+    """`start_gateway(agent.environment, drain_time="1s")`: a gateway that is ready, stopped after the test.
+
+    Each of its decisions is held against the specification; one that breaks it fails the test.
+    """
+    gateways: list[GatewayProcess] = []
     with ExitStack() as stack:
 
         def start(consul: Mapping[str, str], *, wait: bool = True, **settings: object) -> GatewayProcess:
-            gateway = GatewayProcess(tmp_path, consul, **settings)
+            gateway = GatewayProcess(tmp_path, consul, **{"monitor": True, **settings})
+            gateways.append(gateway)
             stack.callback(gateway.stop)
             return gateway.start_ready() if wait else gateway.start()
 
         yield start
+    broken = [line for gateway in gateways for line in gateway.log.splitlines() if VIOLATION in line]
+    assert not broken, "\n".join(broken)
 
 
 @pytest.fixture

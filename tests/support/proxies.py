@@ -10,6 +10,8 @@ from dataclasses import replace
 
 from gateway.core.gateway import Gateway
 from gateway.core.model import Backend, Connect, Instance, Outcome, Route, ServicePolicy
+from gateway.journal.monitor import Monitor, Violation
+from gateway.journal.stream import EventStream
 from gateway.proxy.aiohttp_upstream import AiohttpUpstream
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.listener import Listener
@@ -82,7 +84,12 @@ async def running_proxy(
 ) -> AsyncIterator[RunningProxy]:
     """Every upstream is an instance of its service; the policy is for each of them."""
     loop = asyncio.get_running_loop()
-    core = Gateway(lambda pattern: lambda text: re.fullmatch(pattern, text) is not None, lambda: 0.5)
+    violations: list[Violation] = []
+    core = Gateway(
+        lambda pattern: lambda text: re.fullmatch(pattern, text) is not None,
+        lambda: 0.5,
+        trace=EventStream([Monitor(violations.append)]),
+    )
     conductor = Conductor(core, loop.time)
     routes = [route] if isinstance(route, Route) else list(route)
     conductor.apply_routes(routes)
@@ -102,6 +109,7 @@ async def running_proxy(
         await listener.stop()
         await upstream.close()
         conductor.close()
+        assert not violations
         counters = core.counters
         assert sum(counters.outcomes.values()) == counters.tickets, "a ticket did not end, or ended twice"
         assert conductor.waiting == 0
