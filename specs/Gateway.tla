@@ -4,7 +4,7 @@
 (* only ever sent where the rules permit; what waits is bounded.             *)
 (*                                                                           *)
 (* `GatewayImpl.tla` refines this module.                                    *)
-EXTENDS Integers, FiniteSets
+EXTENDS Integers, FiniteSets, TLC
 
 CONSTANTS
     Tickets,     \* places for tickets: one that has ended may be opened again, for another request
@@ -20,17 +20,24 @@ VARIABLES
 
 vars == <<tickets, at, fit, permitting>>
 
+Symmetry == Permutations(Tickets) \cup Permutations(Instances)
+
 Ended == {"responded", "rejected", "abandoned", "broken"}
 Live == {"waiting", "attempting", "responding"}
 
 Waiting == {t \in Tickets : tickets[t] = "waiting"}
 
 -----------------------------------------------------------------------------
-\* The steps of a ticket. Each leaves the world to change beside it as it likes.
+\* The steps of a ticket. With each the world changes as it likes.
+
+Turns ==
+    /\ fit' \in SUBSET Instances
+    /\ permitting' \in SUBSET Instances
 
 Becomes(t, state, place) ==
     /\ tickets' = [tickets EXCEPT ![t] = state]
     /\ at' = [at EXCEPT ![t] = place]
+    /\ Turns
 
 \* An instance that gives the place of its last probe back may be asked again with the same step.
 MayGo(t, i) == i \in fit /\ (i \in permitting \/ i = at[t])
@@ -51,29 +58,26 @@ Finish(t) == tickets[t] = "responding" /\ Becomes(t, "responded", Nowhere)
 Break(t) == tickets[t] \in {"attempting", "responding"} /\ Becomes(t, "broken", Nowhere)
 Abandon(t) == tickets[t] \in Live /\ Becomes(t, "abandoned", Nowhere)
 
-World == UNCHANGED <<tickets, at>>
+World == UNCHANGED <<tickets, at>> /\ Turns
 
 -----------------------------------------------------------------------------
 
 TypeOK ==
     /\ tickets \in [Tickets -> Live \cup Ended]
     /\ at \in [Tickets -> Instances \cup {Nowhere}]
-    /\ fit \subseteq Instances
-    /\ permitting \subseteq Instances
+    /\ fit \in SUBSET Instances
+    /\ permitting \in SUBSET Instances
 
 \* Before the first request every place is free, which is as good as ended.
 Init ==
     /\ tickets = [t \in Tickets |-> "responded"]
     /\ at = [t \in Tickets |-> Nowhere]
-    /\ fit \subseteq Instances
-    /\ permitting \subseteq Instances
+    /\ fit \in SUBSET Instances
+    /\ permitting \in SUBSET Instances
 
 Next ==
-    /\ \/ World
-       \/ \E t \in Tickets :
-            Send(t) \/ Wait(t) \/ Reject(t) \/ Deliver(t) \/ Finish(t) \/ Break(t) \/ Abandon(t)
-    /\ fit' \in SUBSET Instances
-    /\ permitting' \in SUBSET Instances
+    \/ World
+    \/ \E t \in Tickets : Send(t) \/ Wait(t) \/ Reject(t) \/ Deliver(t) \/ Finish(t) \/ Break(t) \/ Abandon(t)
 
 Spec == Init /\ [][Next]_vars
 

@@ -1,7 +1,7 @@
 ---------------------------- MODULE GatewayWorlds ----------------------------
 (* Small worlds in which `GatewayImpl.tla` is searched: who is there, and    *)
 (* what operators and Consul may bring. A configuration picks from here.     *)
-EXTENDS GatewayImpl
+EXTENDS GatewayProperties
 
 CONSTANTS WaitingBound  \* tickets that may wait at once, over all routes
 
@@ -35,6 +35,7 @@ OneInFlight == {[name \in {"r"} |-> RouteTo("r", {To("orders")}, 2, 1, 1)]}
 Panicking == {[name \in {"r"} |-> RouteTo("r", {[To("orders") EXCEPT !.panic = "critical"]}, 1, 0, 1)]}
 Enforced == {[service \in {"orders"} |-> CircuitPolicy]}
 Capped == {[service \in {"orders"} |-> [CircuitPolicy EXCEPT !.in_flight_per_instance = 1]]}
+Unguarded == {[service \in {"orders"} |-> [CircuitPolicy EXCEPT !.mode = "off", !.in_flight_per_instance = 1]]}
 
 \* Two services of one instance each, and a route to each.
 TwoServices == [i \in Instances |-> IF i = "a1" THEN "orders" ELSE "stock"]

@@ -8,7 +8,7 @@
 (* recycled places; `holder` keeps apart who had a place before. A module    *)
 (* that `specs/traces.py` writes extends this one: it brings the events, as  *)
 (* a definition of its own, which TLC evaluates once and no more.            *)
-EXTENDS GatewayImpl
+EXTENDS GatewayProperties
 
 CONSTANTS
     Versions,       \* the versions of routes that it names

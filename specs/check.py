@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from specs import tlc
-from specs.claims import Claim, Model, Mutant, manifest
+from specs.claims import Claim, Model, Mutant, listed, manifest, never_taken_anywhere
 
 CORES = 2
 
@@ -44,7 +44,13 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
 
 def main(given: Sequence[str]) -> int:
     asked = arguments(given)
-    claims = [one for one in manifest(asked.manifest) if is_deep(one) == asked.deep]
+    stated = manifest(asked.manifest)
+    missed = never_taken_anywhere(stated)
+    if missed:
+        told = "; ".join(f"{module}: {listed(actions)}" for module, actions in missed.items())
+        print(f"actions that no model takes: {told}", file=sys.stderr)
+        return 1
+    claims = [one for one in stated if is_deep(one) == asked.deep]
     chosen = [one for one in claims if not asked.names or one.name in asked.names]
     unknown = set(asked.names) - {one.name for one in chosen}
     if unknown:

@@ -70,7 +70,7 @@ class Mutant:
         if times != 1:
             return f"its text occurs {times} times in {self.module}", False
         with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
-            copy_modules(Path(folder))
+            tlc.copy_modules(Path(folder))
             (Path(folder) / self.module).write_text(text.replace(self.old, self.new))
             (Path(folder) / self.model.config).write_text(only(self.model.config, self.violates))
             found = tlc.search(Path(folder) / self.model.module, self.model.config)
@@ -92,7 +92,7 @@ class Reached:
         module = Path(self.model.module).stem
         never = f"[][~({self.reaches})]_vars" if self.step else f"~({self.reaches})"
         with tempfile.TemporaryDirectory(prefix="reached-") as folder:
-            copy_modules(Path(folder))
+            tlc.copy_modules(Path(folder))
             asking = Path(folder) / "Asking.tla"
             asking.write_text(f"---- MODULE Asking ----\nEXTENDS {module}\nNever == {never}\n====\n")
             kind = "PROPERTY" if self.step else "INVARIANT"
@@ -112,11 +112,6 @@ def read(name: str) -> str:
 
 def listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "none"
-
-
-def copy_modules(folder: Path) -> None:
-    for module in tlc.SPECS.glob("*.tla"):
-        (folder / module.name).write_text(module.read_text())
 
 
 def bare(config: str) -> str:
@@ -188,6 +183,15 @@ def manifest(path: Path) -> Sequence[Claim]:
         for each in stated["reached"]
     ]
     return [*models.values(), *mutants, *reached]
+
+
+def never_taken_anywhere(claims: Iterable[Claim]) -> Mapping[str, frozenset[str]]:
+    """By module, the actions that no search of it takes, where there are any: what they do is held against nothing."""
+    missed: dict[str, frozenset[str]] = {}
+    for one in claims:
+        if isinstance(one, Model) and not one.deep:
+            missed[one.module] = missed.get(one.module, one.never_taken) & one.never_taken
+    return {module: actions for module, actions in missed.items() if actions}
 
 
 def _model(stated: StatedModel) -> Model:

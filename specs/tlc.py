@@ -72,6 +72,12 @@ def command() -> list[str]:
     return [java, "-XX:+UseParallelGC", "-Xmx2g", "-cp", str(jar)]
 
 
+def copy_modules(folder: Path) -> None:
+    """All modules, for a search in which one of them is another, or in which one more is asked."""
+    for module in SPECS.glob("*.tla"):
+        (folder / module.name).write_text(module.read_text())
+
+
 def search(
     module: Path,
     config: str,

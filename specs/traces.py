@@ -53,8 +53,7 @@ def validate(lines: Sequence[Line], seconds: float = 120.0) -> Validation:
     """Raises KeyError where a line lacks what its action needs, RuntimeError where TLC cannot make sense of it."""
     journal = _Journal(lines)
     with tempfile.TemporaryDirectory(prefix="trace-") as folder:
-        for module in ("GatewayImpl.tla", "Trace.tla"):
-            (Path(folder) / module).write_text((tlc.SPECS / module).read_text())
+        tlc.copy_modules(Path(folder))
         (Path(folder) / "Journal.tla").write_text(journal.module())
         (Path(folder) / "Journal.cfg").write_text(journal.configuration())
         found = tlc.search(Path(folder) / "Journal.tla", "Journal.cfg", ("-deadlock",), seconds, coverage=False)
