@@ -73,7 +73,7 @@ class Mutant:
             tlc.copy_modules(Path(folder))
             (Path(folder) / self.module).write_text(text.replace(self.old, self.new))
             (Path(folder) / self.model.config).write_text(only(self.model.config, self.violates))
-            found = tlc.search(Path(folder) / self.model.module, self.model.config)
+            found = tlc.search(Path(folder) / self.model.module, self.model.config, coverage=False, short=True)
         if found.code in VIOLATED:
             return f"refuted by {self.violates}", True
         return f"not refuted by {self.violates}: TLC ended with {found.code}\n{found.errors}", False
@@ -97,7 +97,7 @@ class Reached:
             asking.write_text(f"---- MODULE Asking ----\nEXTENDS {module}\nNever == {never}\n====\n")
             kind = "PROPERTY" if self.step else "INVARIANT"
             (Path(folder) / self.model.config).write_text(f"{bare(self.model.config)}\n{kind} Never\n")
-            found = tlc.search(asking, self.model.config)
+            found = tlc.search(asking, self.model.config, coverage=False, short=True)
         if found.code in VIOLATED:
             return "reached", True
         return f"never reached: TLC ended with {found.code}\n{found.errors}", False

