@@ -8,7 +8,6 @@ import logging
 import os
 import random
 import signal
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
@@ -32,8 +31,9 @@ from gateway.discovery.service import Discovery, DiscoveryOptions
 from gateway.discovery.snapshot import Snapshot
 from gateway.discovery.view import ViewState
 from gateway.journal import checkpoint
-from gateway.journal.monitor import Monitor, Violation
+from gateway.journal.monitor import Monitor
 from gateway.journal.stream import EventListener, EventStream
+from gateway.journal.violations import Violations
 from gateway.journal.writer import Journal
 from gateway.proxy.aiohttp_upstream import AiohttpUpstream
 from gateway.proxy.conductor import Conductor
@@ -60,8 +60,8 @@ _DISCOVERY_RESTART = 1.0
 def run(settings: Settings) -> None:
     """Runs a gateway until SIGTERM or SIGINT, and returns when it has drained; a second signal ends it at once.
 
-    Raises OSError or ListenError where a port or the journal's file cannot be had, ValueError for `CONSUL_*` that make
-    no sense.
+    Raises ListenError, JournalError or OSError where a port or a file cannot be had, ValueError for `CONSUL_*` that
+    make no sense.
     """
     logs.configure(settings.log_level, settings.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -121,23 +121,23 @@ class App:
     """One gateway process with one worker."""
 
     def __init__(self, settings: Settings) -> None:
-        """To be made in the event loop. Raises ListenError where the proxy's port cannot be had."""
+        """To be made in the event loop. Raises ListenError or JournalError where the port or the file cannot be had."""
         require_c_parser()
         self._settings = settings
         loop = asyncio.get_running_loop()
+        proxy_options = _proxy_options(settings)
         self._draining = asyncio.Event()
         self._first_view = asyncio.Event()
         self._ready = False
         self._access = AccessLog(settings.access_log)
         self._journal = _journal(settings)
-        self._violations: Counter[str] = Counter()
+        self._violations = Violations()
         self._core = Gateway(compile_full_match, random.random, self._circuit_changed, trace=self._trace())
         if self._journal is not None:
-            self._journal.begin(lambda: checkpoint.take(self._core), loop.time())
+            self._journal.begin(lambda: checkpoint.take(self._core))
         self._conductor = Conductor(self._core, loop.time)
         consul_settings = ConsulSettings.from_environment(settings.consul_environment(os.environ))
         self._consul_address = consul_settings.address
-        proxy_options = _proxy_options(settings)
         self._client = ConsulClient(consul_settings)
         self._upstream = AiohttpUpstream(proxy_options)
         self._sink = _Sink(self._conductor, self._upstream)
@@ -245,15 +245,8 @@ class App:
         if self._journal is not None:
             listeners.append(self._journal)
         if self._settings.monitor:
-            listeners.append(Monitor(self._violated))
+            listeners.append(Monitor(self._violations))
         return EventStream(listeners) if listeners else None
-
-    def _violated(self, violation: Violation) -> None:
-        self._violations[violation.property] += 1
-        logger.error(
-            "A decision broke the specification.",
-            extra={"property": violation.property, "event": violation.seq, "detail": violation.message},
-        )
 
     def _circuit_changed(self, change: CircuitChange) -> None:
         self._metrics.circuit_changed(change.service, change.after)
@@ -332,7 +325,7 @@ class App:
             dropped_instances=lambda: sum(view.left_out for view in self._discovery.views()),
             dropped_log_lines=lambda: self._access.dropped,
             dropped_journal_events=lambda: 0 if self._journal is None else self._journal.dropped,
-            violations=lambda: self._violations,
+            violations=lambda: self._violations.counts if self._settings.monitor else {},
             connections=lambda: self._listener.connections,
             connections_dropped=lambda: self._listener.connections_dropped,
             ready=lambda: self.readiness().ready,
@@ -340,7 +333,7 @@ class App:
 
 
 def _journal(settings: Settings) -> Journal | None:
-    """Raises OSError where its file cannot be made."""
+    """Raises JournalError."""
     if settings.journal is None:
         return None
     return Journal(settings.journal, segment=settings.journal_segment, kept=settings.journal_segments)

@@ -7,6 +7,8 @@ from typing import TypeAlias
 
 import pytest
 
+from gateway.journal.stream import FAILED
+from gateway.journal.violations import VIOLATED
 from tests.support.consul import ConsulAgent, http_check, ttl_check
 from tests.support.gateway_process import GatewayProcess
 from tests.support.instances import InstanceProcess
@@ -14,8 +16,8 @@ from tests.support.instances import InstanceProcess
 StartGateway: TypeAlias = Callable[..., GatewayProcess]
 StartInstance: TypeAlias = Callable[..., InstanceProcess]
 
-VIOLATION = "A decision broke the specification."
-"""What the gateway's log says where its monitor found something."""
+BROKEN = (VIOLATED, FAILED)
+"""What the gateway's log says where its monitor found something, or failed."""
 
 
 @pytest.fixture
@@ -34,7 +36,8 @@ def start_gateway(tmp_path: Path) -> Iterator[StartGateway]:
             return gateway.start_ready() if wait else gateway.start()
 
         yield start
-    broken = [line for gateway in gateways for line in gateway.log.splitlines() if VIOLATION in line]
+    lines = (line for gateway in gateways for line in gateway.log.splitlines())
+    broken = [line for line in lines if any(text in line for text in BROKEN)]
     assert not broken, "\n".join(broken)
 
 

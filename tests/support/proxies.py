@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from gateway.core.gateway import Gateway
 from gateway.core.model import Backend, Connect, Instance, Outcome, Route, ServicePolicy
-from gateway.journal.monitor import Monitor, Violation
+from gateway.journal.monitor import Monitor
+from gateway.journal.properties import Violation
 from gateway.journal.stream import EventStream
 from gateway.proxy.aiohttp_upstream import AiohttpUpstream
 from gateway.proxy.conductor import Conductor
@@ -85,10 +86,11 @@ async def running_proxy(
     """Every upstream is an instance of its service; the policy is for each of them."""
     loop = asyncio.get_running_loop()
     violations: list[Violation] = []
+    events = EventStream([Monitor(violations.append)])
     core = Gateway(
         lambda pattern: lambda text: re.fullmatch(pattern, text) is not None,
         lambda: 0.5,
-        trace=EventStream([Monitor(violations.append)]),
+        trace=events,
     )
     conductor = Conductor(core, loop.time)
     routes = [route] if isinstance(route, Route) else list(route)
@@ -110,6 +112,7 @@ async def running_proxy(
         await upstream.close()
         conductor.close()
         assert not violations
+        assert not events.failed, "the monitor failed"
         counters = core.counters
         assert sum(counters.outcomes.values()) == counters.tickets, "a ticket did not end, or ended twice"
         assert conductor.waiting == 0

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.core.breaker import CircuitState
 from gateway.core.model import CircuitMode, Health, Instance, InstanceKey, Outcome, Reason
 from gateway.core.views import CircuitView, Counters, RouteLoad
+from gateway.journal.properties import Property
 from gateway.telemetry import durations
 from gateway.telemetry.access import AccessEntry, AccessLog
 from gateway.telemetry.durations import DurationHistogram
@@ -50,6 +51,7 @@ class World:
     circuits: list[CircuitView] = field(default_factory=lambda: [CIRCUIT])
     loads: list[RouteLoad] = field(default_factory=lambda: [RouteLoad("orders", 2, 5)])
     views: list[View] = field(default_factory=lambda: [View()])
+    violations: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Property, 0))
 
     def sources(self) -> MetricSources:
         return MetricSources(
@@ -62,6 +64,8 @@ class World:
             rejected_keys=lambda: 4,
             dropped_instances=lambda: 5,
             dropped_log_lines=lambda: 6,
+            dropped_journal_events=lambda: 8,
+            violations=lambda: self.violations,
             connections=lambda: 7,
         )
 
@@ -179,10 +183,22 @@ async def test_the_core_and_consul_are_read_at_a_scrape(metrics: Metrics, world:
     assert _get(samples, "gateway_keys_rejected") == 4
     assert _get(samples, "gateway_instances_dropped") == 5
     assert _get(samples, "gateway_log_lines_dropped_total") == 6
+    assert _get(samples, "gateway_journal_events_dropped_total") == 8
     assert _get(samples, "gateway_connections") == 7
     assert _get(samples, "gateway_ready") == 1
     assert _labels(samples, "gateway_info")[0]["id"] == "gw-1"
     assert _get(samples, "process_start_time_seconds") == pytest.approx(time.time(), abs=60)
+
+
+async def test_each_property_has_a_series_from_the_start_while_it_is_watched(metrics: Metrics, world: World) -> None:
+    name = "gateway_monitor_violations_total"
+    world.violations["BoundedQueue"] = 2
+    samples = await _scrape(metrics)
+    assert {labels["property"] for labels in _labels(samples, name)} == {*Property}
+    assert _get(samples, name, property="BoundedQueue") == 2
+    assert _get(samples, name, property="NoRequestLoss") == 0
+    world.violations.clear()
+    assert not _labels(await _scrape(metrics), name), "a 0 that nobody counted"
 
 
 async def test_every_instrument_is_fed(metrics: Metrics) -> None:

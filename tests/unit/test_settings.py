@@ -81,6 +81,18 @@ def test_each_problem_names_its_source_and_key(tmp_path: Path, monkeypatch: pyte
     assert len(problems) == 4
 
 
+def test_the_journal_is_off_unless_a_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (load().journal, load().monitor) == (None, False)
+    monkeypatch.setenv("GATEWAY_JOURNAL", "/var/lib/gateway/journal")
+    monkeypatch.setenv("GATEWAY_MONITOR", "1")
+    settings = load({"journal_segment": "64MiB", "journal_segments": "8"})
+    assert (settings.journal, settings.monitor) == (Path("/var/lib/gateway/journal"), True)
+    assert (settings.journal_segment, settings.journal_segments) == (64 << 20, 8)
+    for bad in ({"journal_segment": "0"}, {"journal_segment": "-1"}, {"journal_segments": "1"}):
+        with pytest.raises(SettingsError, match="--journal-segment"):
+            load(bad)
+
+
 def test_a_bad_token_is_not_shown(tmp_path: Path) -> None:
     _file(tmp_path, 'consul_token = ["5ecret"]\n')
     with pytest.raises(SettingsError) as caught:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.cli.errors import Exit, Failed
+from gateway.telemetry.text import clean
 
 if TYPE_CHECKING:
     from gateway.journal.lines import Line
@@ -29,30 +31,34 @@ def replay(
 ) -> None:
     """Makes every decision of a journal again, shows it, and fails at the first one that differs.
 
-    The first segment begins with a checkpoint of the gateway, so that no earlier one is needed.
+    Each segment begins with a checkpoint of the gateway, so that no earlier one is needed.
     """
     from gateway.discovery.regex import compile_full_match
     from gateway.journal.lines import LineError
     from gateway.journal.replay import Replay, ReplayError
 
     again = Replay(compile_full_match)
-    count = 0
+    count = shown = 0
     try:
         for step in again.steps(_lines(segments)):
             count += 1
             if step.difference is not None:
                 _show_difference(step)
                 raise typer.Exit(Exit.PROBLEMS)
-            if not quiet and (ticket is None or _ticket(step.line) == ticket):
-                print(_shown(step.line))
+            if ticket is not None and _ticket(step.line) != ticket:
+                continue
+            shown += 1
+            if not quiet:
+                print(_shown(step.line, again.wall_offset))
                 if ticket is not None:
                     _show_candidates(again, step.line)
-    except OSError as error:
-        raise Failed(f"{error.filename}: {error.strerror}", Exit.USAGE) from error
     except (LineError, ReplayError) as error:
         raise Failed(f"after {count} events: {error}", Exit.PROBLEMS) from error
     if count == 0:
-        raise Failed("the journal holds no event", Exit.PROBLEMS)
+        names = ", ".join(map(str, segments))
+        raise Failed(f"no event is in {names}: it is empty, no journal, or has a checkpoint only", Exit.PROBLEMS)
+    if ticket is not None and not shown:
+        raise Failed(f"there is no event of ticket {ticket} among {count}", Exit.PROBLEMS)
     print(f"{count} events, all decided the same again")
 
 
@@ -60,7 +66,10 @@ def _lines(segments: Sequence[Path]) -> Iterator[Line]:
     from gateway.journal.lines import read
 
     for segment in segments:
-        yield from read(segment)
+        try:
+            yield from read(segment)
+        except OSError as error:
+            raise Failed(f"the journal {segment} cannot be read: {error.strerror}", Exit.USAGE) from error
 
 
 def _ticket(line: Line) -> int | None:
@@ -68,11 +77,14 @@ def _ticket(line: Line) -> int | None:
     return found if isinstance(found, int) else None
 
 
-def _shown(line: Line) -> str:
+def _shown(line: Line, wall_offset: float | None) -> str:
     told = {**line.inputs, **line.decision}
     parts = " ".join(f"{name}={_value(value)}" for name, value in told.items() if name not in _LEFT_OUT)
     draws = f" draws={_value(list(line.draws))}" if line.draws else ""
-    return f"{line.now:.6f} {line.seq:>8} {line.action:<22} {parts}{draws}"
+    when = f"{line.now:.6f}"
+    if wall_offset is not None:
+        when = datetime.fromtimestamp(line.now + wall_offset, UTC).isoformat(timespec="milliseconds")
+    return f"{when} {line.seq:>8} {line.action:<22} {parts}{draws}"
 
 
 def _value(value: object) -> str:
@@ -82,7 +94,7 @@ def _value(value: object) -> str:
         return ",".join(_value(each) for each in value) or "-"
     if isinstance(value, float):
         return f"{value:.6g}"
-    return str(value)
+    return clean(str(value))
 
 
 def _show_candidates(again: Replay, line: Line) -> None:
@@ -97,7 +109,7 @@ def _show_candidates(again: Replay, line: Line) -> None:
         if view.service == service and found is not None:
             mark = "->" if str(view.key) == line.decision.get("instance") else "  "
             print(
-                f"    {mark} {view.key}  {found.health}  weight {found.weight}  circuit {view.state.value}"
+                f"    {mark} {_value(view.key)}  {found.health}  weight {found.weight}  circuit {view.state.value}"
                 f"  {view.in_flight} in flight  tags {_value(sorted(found.tags))}"
             )
 
@@ -111,4 +123,4 @@ def _show_difference(step: Step) -> None:
 
 
 def _told(claims: Mapping[str, object] | None) -> str:
-    return "no event here" if claims is None else str(dict(claims))
+    return "no event here" if claims is None else clean(str(dict(claims)), 10_000)

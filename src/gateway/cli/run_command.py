@@ -52,6 +52,7 @@ def run(config: Path | None = None, **flags: object) -> None:
     for warning in settings_module.misspelt_environment(os.environ):
         print(f"gateway: warning: {warning}", file=sys.stderr)
     from gateway import app
+    from gateway.journal.segments import JournalError
     from gateway.proxy.sockets import ListenError
 
     with explained():
@@ -59,6 +60,8 @@ def run(config: Path | None = None, **flags: object) -> None:
             app.run(settings)
         except ListenError as error:
             raise Failed(str(error)) from error
+        except JournalError as error:
+            raise Failed(f"{error}; --journal moves it") from error
         except OSError as error:
             raise _explained_here(error, settings) from error
 

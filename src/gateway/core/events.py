@@ -93,15 +93,14 @@ class _WatchedFacts:
 
     __slots__ = ("_facts", "_points", "method")
 
-    def __init__(self, facts: TicketFacts, points: list[int]) -> None:
+    def __init__(self, facts: TicketFacts, points: list[int | None]) -> None:
         self.method = facts.method
         self._facts = facts
         self._points = points
 
     def hash_point(self, on: HashOn) -> int | None:
         point = self._facts.hash_point(on)
-        if point is not None:
-            self._points.append(point)
+        self._points.append(point)
         return point
 
 
@@ -112,7 +111,7 @@ class Recorder:
         self._tell = tell
         self._draw = draw
         self._draws: list[float] = []
-        self._points: list[int] = []
+        self._points: list[int | None] = []
         self.tickets: dict[int, Ticket] = {}
         """Those that have not ended."""
 
@@ -218,7 +217,7 @@ class Recorder:
         self._event(now, Action.LATE_PROBE, _NOTHING, {**late, **_judged(judgement)})
 
     def _hash(self) -> Values:
-        """The points that were asked of a request's facts since the event before; at most one is."""
+        """The point that was asked of a request's facts since the event before, None where it has none."""
         if not self._points:
             return _NOTHING
         point = self._points.pop()

@@ -5,18 +5,19 @@ A core is a graph of small objects that point at each other, and its decisions d
 number. What a core was given from outside (draws, the regular expressions' compiler, its listeners) stays outside: the
 new core is given its own. Of a request, only its method goes over.
 
-Nothing in a checkpoint is executed: classes and methods are looked up in fixed tables.
+Nothing in a checkpoint is executed: classes, attributes and steps are looked up in fixed tables.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import partial
-from types import FunctionType, MethodType, ModuleType
+from operator import attrgetter
+from types import MethodType, ModuleType
+from typing import Any, TypeVar, cast
 
 from gateway.core import admission, balancer, breaker, model, pool, registry, retry, split, tickets, timers, views
 from gateway.core import gateway as gateway_module
@@ -25,17 +26,21 @@ from gateway.core import services as services_module
 from gateway.core.events import Event, Recorder
 from gateway.core.facts import TicketFacts
 from gateway.core.gateway import Gateway
+from gateway.core.model import Instance, Route, ServicePolicy
 from gateway.core.routing import CompileRegex, RoutingTable
+from gateway.journal.values import INSTANCE, POLICY, ROUTE, bare
 
-State = Sequence[object]
-"""Nodes: JSON in, JSON out. The first is the core with the tickets in it, which only its shell holds."""
+State = Mapping[str, object]
+"""`attributes`, by class, and `nodes`: JSON in, JSON out. The first node is the core with the tickets in it."""
+
+T = TypeVar("T")
+_Node = list[object]
 
 _MODULES: Sequence[ModuleType] = (
     admission,
     balancer,
     breaker,
     gateway_module,
-    model,
     pool,
     registry,
     retry,
@@ -48,11 +53,11 @@ _MODULES: Sequence[ModuleType] = (
 )
 _CLASSES: Mapping[str, type] = {
     name: found
-    for module in _MODULES
+    for module in (*_MODULES, model)
     for name, found in inspect.getmembers(module, inspect.isclass)
     if found.__module__ == module.__name__
 }
-_METHODS = frozenset({"_expire", "_late_probe", "_mature", "_wake_service", "changed"})
+_STEPS = frozenset({"_expire", "_late_probe", "_mature", "_wake_service", "changed"})
 """What timers run, and what a change of services calls."""
 _OUTSIDE: Mapping[type, frozenset[str]] = {
     Gateway: frozenset({"_draw", "_recorder"}),
@@ -60,12 +65,23 @@ _OUTSIDE: Mapping[type, frozenset[str]] = {
     routes_module.Routes: frozenset({"_compile_regex"}),
 }
 """What a core is given."""
-_NOTHING: frozenset[str] = frozenset()
-_UNUSED_BY_DECISIONS: Mapping[type, frozenset[str]] = {
-    model.Route: frozenset({"filters", "matches", "hostnames", "timeouts"}),
-    model.ServicePolicy: frozenset({"connect"}),
+_DERIVED: Mapping[type, Mapping[str, Callable[[Any], object]]] = {
+    breaker.Circuit: {"ordinary": lambda circuit: breaker.Permit(circuit.epoch, False)},
+    pool.Pool: {
+        "_permitted_keys": lambda each: each._permitted.keys(),  # noqa: SLF001 - state is what this module is for
+        "_eligible_keys": lambda each: each._eligible.keys(),  # noqa: SLF001 - as above
+        "_ring": lambda each: balancer.RingHash(*each._ring_of) if each._ring_of.members else None,  # noqa: SLF001
+    },
 }
-"""Left to their defaults: they may be large, or hold secrets."""
+"""What follows from the other attributes, and would make a checkpoint large."""
+_LEAVES: Mapping[str, Callable[[object], object]] = {
+    "Instance": INSTANCE.validate_python,
+    "Route": ROUTE.validate_python,
+    "ServicePolicy": POLICY.validate_python,
+}
+"""Frozen values that go over whole, as they stand in events."""
+_NOTHING: Mapping[str, Callable[[Any], object]] = {}
+_PLAIN = frozenset({type(None), bool, int, float, str})
 
 
 class CheckpointError(Exception):
@@ -74,7 +90,8 @@ class CheckpointError(Exception):
 
 def take(core: Gateway) -> State:
     """The state of `core` between two of its steps. The core goes on untouched."""
-    return _Taker().take(core)
+    nodes = _Taker().nodes((core, list(core.traced_tickets.values())))
+    return {"attributes": _ATTRIBUTES, "nodes": nodes}
 
 
 def restore(
@@ -96,114 +113,154 @@ def restore(
         "_on_circuit": None,
         "_recorder": recorder,
     }
-    core, live = _Restorer(state, outside, compile_regex, facts).restored()
+    restorer = _Restorer(_nodes(state), outside, compile_regex, lambda method: recorder.watched(facts(method)))
+    core, live = restorer.restored()
     recorder.tickets.update((ticket.id, ticket) for ticket in live)
     return core
 
 
+def _attributes() -> Mapping[str, tuple[str, ...]]:
+    """Of each class of mutable objects, the attributes that go over; without slots, those that a new core has."""
+    core = Gateway(lambda _: bool, float)
+    services = core._services  # noqa: SLF001 - as above
+    unslotted = {type(each): vars(each) for each in (core, services, services._registry, core._routes)}  # noqa: SLF001
+    found: dict[str, tuple[str, ...]] = {}
+    for name, cls in _CLASSES.items():
+        slots = [slot for each in cls.__mro__ for slot in getattr(each, "__slots__", ())]
+        names = unslotted.get(cls) or ([] if issubclass(cls, tuple) or cls.__module__ == model.__name__ else slots)
+        if names:
+            left_out = {*_OUTSIDE.get(cls, ()), *_DERIVED.get(cls, ())}
+            found[name] = tuple(each for each in names if each not in left_out)
+    return found
+
+
+_ATTRIBUTES = _attributes()
+
+
 class _Taker:
+    """Goes through the graph breadth first, however deep it is."""
+
     def __init__(self) -> None:
-        self._nodes: list[object] = []
+        self._found: list[object] = []
+        """By number. What is in it stays alive until the end, so that no address is met twice."""
         self._numbers: dict[int, int] = {}
-        self._kept: list[object] = []
-        """What was numbered stays alive until the end, so that no number is given twice."""
 
-    def take(self, core: Gateway) -> State:
-        self._value((core, list(core.traced_tickets.values())))
-        return self._nodes
+    def nodes(self, root: object) -> Sequence[_Node]:
+        self._number(root)
+        return [self._node(value) for value in self._found]  # the list grows meanwhile
 
-    def _value(self, value: object) -> object:
-        if value is None or (isinstance(value, bool | int | float | str) and not isinstance(value, Enum)):
-            return value
+    def _number(self, value: object) -> object:
         number = self._numbers.get(id(value))
         if number is None:
-            number = self._numbers[id(value)] = len(self._nodes)
-            self._kept.append(value)
-            self._nodes.append(None)
-            self._nodes[number] = self._node(value)
-        return {"#": number}
+            number = self._numbers[id(value)] = len(self._found)
+            self._found.append(value)
+        return [number]
 
-    def _node(self, value: object) -> object:
-        name = type(value).__name__
+    def _values(self, values: Iterable[object]) -> Iterable[object]:
+        return [value if type(value) in _PLAIN else self._number(value) for value in values]
+
+    def _node(self, value: object) -> _Node:
+        cls = type(value)
+        name = cls.__name__
+        getter = _GETTERS.get(cls)
+        if getter is not None:
+            return [name, *self._values(getter(value))]
+        if isinstance(value, tuple):
+            return ["named" if hasattr(value, "_fields") else "tuple", name, *self._values(value)]
+        if isinstance(value, list):
+            return ["list", *self._values(value)]
+        if isinstance(value, dict):
+            kind = "ordered" if isinstance(value, OrderedDict) else "dict"
+            return [kind, *map(self._values, value.items())]
+        if isinstance(value, Instance | Route | ServicePolicy):
+            return [name, bare(value)]
+        if isinstance(value, frozenset):
+            return ["frozenset", *self._values(sorted(value, key=str))]
         if isinstance(value, Enum):
             return ["enum", name, value.name]
-        if isinstance(value, tuple):
-            kind = ["named", name] if hasattr(value, "_fields") else ["tuple"]
-            return [*kind, [self._value(each) for each in value]]
-        if isinstance(value, list):
-            return ["list", [self._value(each) for each in value]]
-        if isinstance(value, frozenset):
-            return ["frozenset", [self._value(each) for each in sorted(value, key=str)]]
-        if isinstance(value, dict):
-            kind = ["ordered"] if isinstance(value, OrderedDict) else ["dict"]
-            return [*kind, [[self._value(key), self._value(each)] for key, each in value.items()]]
-        if isinstance(value, MethodType) and value.__name__ in _METHODS:
-            return ["method", self._value(value.__self__), value.__name__]
-        if isinstance(value, partial) and not value.keywords:
-            return ["partial", self._value(value.func), [self._value(each) for each in value.args]]
         if isinstance(value, RoutingTable):
-            return ["routes", [self._value(route) for route in value.routes.values()]]
-        if _CLASSES.get(name) is type(value):
-            return ["object", name, {each: self._attribute(value, each) for each in _attributes(value)}]
+            return ["routes", *self._values(value.routes.values())]
+        return self._step(value)
+
+    def _step(self, value: object) -> _Node:
+        function, arguments = (value.func, value.args) if isinstance(value, partial) else (value, ())
+        if isinstance(function, MethodType) and function.__name__ in _STEPS:
+            return ["step", self._number(function.__self__), function.__name__, *self._values(arguments)]
         raise AssertionError(f"the core holds a {type(value)!r}, which no checkpoint knows")
 
-    def _attribute(self, owner: object, name: str) -> object:
-        value = getattr(owner, name)
-        if isinstance(owner, tickets.Ticket) and name == "facts":
-            return owner.facts.method
-        if isinstance(value, balancer.RingHash):
-            return True  # made anew from `_ring_of`: it is large
-        return self._value(value)
+
+def _getter(name: str) -> Callable[[object], Iterable[object]]:
+    names = _ATTRIBUTES[name]
+    if len(names) == 1:
+        return lambda value: (getattr(value, names[0]),)
+    return cast(Callable[[object], Iterable[object]], attrgetter(*names))
 
 
-def _attributes(value: object) -> Iterator[str]:
-    left_out = _UNUSED_BY_DECISIONS.get(type(value), _NOTHING) | _OUTSIDE.get(type(value), _NOTHING)
-    names = [name for each in type(value).__mro__ for name in getattr(each, "__slots__", ())]
-    names += vars(value) if hasattr(value, "__dict__") else []
-    return (name for name in names if name not in left_out)
+def _ticket(value: object) -> Iterable[object]:
+    assert isinstance(value, tickets.Ticket)
+    return (value.facts.method if name == "facts" else getattr(value, name) for name in _ATTRIBUTES["Ticket"])
+
+
+_GETTERS: Mapping[type, Callable[[object], Iterable[object]]] = {
+    **{_CLASSES[name]: _getter(name) for name in _ATTRIBUTES},
+    tickets.Ticket: _ticket,
+}
+
+
+def _nodes(state: object) -> Sequence[object]:
+    if not isinstance(state, dict) or not isinstance(state.get("nodes"), list) or not state["nodes"]:
+        raise CheckpointError("it has no nodes")
+    attributes = {name: list(names) for name, names in _ATTRIBUTES.items()}
+    if state.get("attributes") != attributes:
+        raise CheckpointError("its classes are not those of this gateway: another version wrote it")
+    return cast(Sequence[object], state["nodes"])
 
 
 class _Restorer:
     def __init__(
         self,
-        state: object,
+        nodes: Sequence[object],
         outside: Mapping[str, object],
         compile_regex: CompileRegex,
         facts: Callable[[str], TicketFacts],
     ) -> None:
-        if not isinstance(state, list) or not state:
-            raise CheckpointError("a checkpoint's state is a list of nodes")
-        self._nodes = state
+        self._nodes = nodes
         self._outside = outside
         self._compile_regex = compile_regex
         self._facts = facts
         self._made: dict[int, object] = {}
         self._making: set[int] = set()
         self._to_fill: list[int] = []
-        self._ringed: list[pool.Pool] = []
 
     def restored(self) -> tuple[Gateway, Sequence[tickets.Ticket]]:
         first = self._node(0)
-        while self._to_fill:
-            self._fill(self._to_fill.pop())
+        for number in self._to_fill:  # it grows meanwhile
+            self._at(number, self._fill)
         match first:
             case (Gateway() as core, list() as live) if all(isinstance(each, tickets.Ticket) for each in live):
                 pass
             case _:
-                raise CheckpointError("the first node of a checkpoint is the core with its tickets")
-        for ringed in self._ringed:
-            ringed._ring = balancer.RingHash(*ringed._ring_of)  # noqa: SLF001 - state is what this module is for
+                raise CheckpointError("node 0 is not a core with its tickets")
+        for number in self._to_fill:
+            self._at(number, self._derive)
         return core, live
 
+    def _at(self, number: int, work: Callable[[int], T]) -> T:
+        try:
+            return work(number)
+        except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as trouble:
+            raise CheckpointError(f"node {number}: {trouble}") from trouble
+
     def _value(self, value: object) -> object:
-        if isinstance(value, dict):
-            number = value.get("#")
-            if not isinstance(number, int) or not 0 <= number < len(self._nodes):
-                raise CheckpointError(f"{value!r} names no node")
-            return self._node(number)
-        if isinstance(value, list):
-            raise CheckpointError(f"{str(value)[:60]} stands where a value belongs")
-        return value
+        if not isinstance(value, list):
+            return value
+        (number,) = value
+        if type(number) is not int or not 0 <= number < len(self._nodes):
+            raise CheckpointError(f"there is no node {number!r}")
+        return self._node(number)
+
+    def _values(self, values: Iterable[object]) -> Iterator[object]:
+        return map(self._value, values)
 
     def _node(self, number: int) -> object:
         """Immutable values are made whole; what may change is made empty, so that others can point at it."""
@@ -212,89 +269,67 @@ class _Restorer:
         if number in self._making:
             raise CheckpointError(f"node {number} contains itself")
         self._making.add(number)
-        try:
-            made = self._made[number] = self._make(number)
-        except CheckpointError:
-            raise
-        except (TypeError, ValueError, KeyError, AttributeError, LookupError) as trouble:
-            raise CheckpointError(f"node {number}: {trouble}") from trouble
+        made = self._made[number] = self._at(number, self._make)
         self._making.discard(number)
         return made
 
     def _make(self, number: int) -> object:
-        kind, *rest = self._nodes[number]
+        kind, *rest = cast(_Node, self._nodes[number])
         if kind in {"list", "dict", "ordered"}:
             self._to_fill.append(number)
             return [] if kind == "list" else OrderedDict() if kind == "ordered" else {}
-        if kind == "enum":
-            return self._enum(rest[0])[rest[1]]
         if kind == "tuple":
-            return tuple(self._value(each) for each in rest[0])
+            return tuple(self._values(rest[1:]))
         if kind == "named":
-            return self._class(rest[0])(*(self._value(each) for each in rest[1]))
+            return _class(rest[0], tuple)(*self._values(rest[1:]))
         if kind == "frozenset":
-            return frozenset(self._value(each) for each in rest[0])
-        if kind == "method":
-            if rest[1] not in _METHODS:
-                raise CheckpointError(f"node {number}: no step is called {rest[1]!r}")
-            return getattr(self._value(rest[0]), rest[1])
-        if kind == "partial":
-            method = self._value(rest[0])
-            if not isinstance(method, MethodType):
-                raise CheckpointError(f"node {number}: a step is a method and its arguments")
-            return partial(method, *(self._value(each) for each in rest[1]))
+            return frozenset(self._values(rest))
+        if kind == "enum":
+            return _class(rest[0], Enum)[str(rest[1])]  # type: ignore[index] # an enumeration's class
         if kind == "routes":
-            return RoutingTable([self._route(each) for each in rest[0]], self._compile_regex)
-        if kind == "object":
-            return self._object(number, self._class(rest[0]), rest[1])
-        raise CheckpointError(f"node {number} is of no known kind: {kind!r}")
-
-    def _object(self, number: int, cls: type, attributes: Mapping[str, object]) -> object:
-        if is_dataclass(cls) and cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-            known = {each.name for each in fields(cls)}
-            return cls(**{name: self._value(each) for name, each in attributes.items() if name in known})
+            return RoutingTable([_is(Route, each) for each in self._values(rest)], self._compile_regex)
+        if kind == "step":
+            return self._step(*rest)
+        if kind in _LEAVES:
+            return _LEAVES[str(kind)](rest[0])
+        if kind not in _ATTRIBUTES:
+            raise CheckpointError(f"node {number} is of no known kind: {str(kind)[:60]!r}")
         self._to_fill.append(number)
-        return object.__new__(cls)
+        return object.__new__(_CLASSES[str(kind)])
 
-    def _route(self, value: object) -> model.Route:
-        route = self._value(value)
-        if not isinstance(route, model.Route):
-            raise CheckpointError("a table of routes holds something else")
-        return route
-
-    def _class(self, name: str) -> type:
-        found = _CLASSES.get(name)
-        if found is None:
-            raise CheckpointError(f"{name!r} is no class that a checkpoint may name")
-        return found
-
-    def _enum(self, name: str) -> type[Enum]:
-        found = self._class(name)
-        if not issubclass(found, Enum):
-            raise CheckpointError(f"{name!r} is no enumeration")
-        return found
+    def _step(self, owner: object, name: object, *arguments: object) -> object:
+        if name not in _STEPS:
+            raise CheckpointError(f"no step is called {str(name)[:60]!r}")
+        step = getattr(self._value(owner), str(name))
+        return partial(step, *self._values(arguments)) if arguments else step
 
     def _fill(self, number: int) -> None:
-        made, rest = self._made[number], self._nodes[number][1:]
-        try:
-            if isinstance(made, list):
-                made += [self._value(each) for each in rest[0]]
-            elif isinstance(made, dict):
-                made.update((self._value(key), self._value(each)) for key, each in rest[0])
-            else:
-                for name, each in rest[1].items():
-                    self._set(number, made, name, each)
-                for name in _OUTSIDE.get(type(made), _NOTHING):
-                    setattr(made, name, self._outside[name])
-        except (TypeError, ValueError, AttributeError, LookupError) as trouble:
-            raise CheckpointError(f"node {number}: {trouble}") from trouble
-
-    def _set(self, number: int, made: object, name: str, value: object) -> None:
-        if isinstance(getattr(type(made), name, None), FunctionType | property):
-            raise CheckpointError(f"node {number}: {name!r} is no state")
-        if isinstance(made, tickets.Ticket) and name == "facts":
-            setattr(made, name, self._facts(str(value)))
-        elif isinstance(made, pool.Pool) and name == "_ring" and value is True:
-            self._ringed.append(made)
+        made, rest = self._made[number], cast(_Node, self._nodes[number])[1:]
+        if isinstance(made, list):
+            made += self._values(rest)
+        elif isinstance(made, dict):
+            made.update((self._value(key), self._value(each)) for key, each in cast(Sequence[_Node], rest))
         else:
-            setattr(made, name, self._value(value))
+            for name, value in zip(_ATTRIBUTES[type(made).__name__], rest, strict=True):
+                is_facts = name == "facts" and isinstance(made, tickets.Ticket)
+                setattr(made, name, self._facts(_is(str, value)) if is_facts else self._value(value))
+            for name in _OUTSIDE.get(type(made), ()):
+                setattr(made, name, self._outside[name])
+
+    def _derive(self, number: int) -> None:
+        made = self._made[number]
+        for name, of in _DERIVED.get(type(made), _NOTHING).items():
+            setattr(made, name, of(made))
+
+
+def _class(name: object, base: type) -> type:
+    found = _CLASSES.get(str(name))
+    if found is None or not issubclass(found, base):
+        raise CheckpointError(f"{str(name)[:60]!r} is no class that may stand here")
+    return found
+
+
+def _is(cls: type[T], value: object) -> T:
+    if not isinstance(value, cls):
+        raise CheckpointError(f"{str(value)[:60]!r} stands where a {cls.__name__} belongs")
+    return value

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from gateway.core.events import Event
-from gateway.core.model import Route, ServicePolicy
+from gateway.journal.values import bare
 
 VERSION = 1
 CHECKPOINT = "Checkpoint"
@@ -20,25 +19,28 @@ class LineError(Exception):
     """A line that is no event: what is wrong, and in which line of which file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """One line. `state` is a checkpoint's; `draws` and `inputs` are empty there. `now` in monotonic seconds."""
 
+    v: int
     worker: int
-    seq: int
+    seq: Annotated[int, msgspec.Meta(ge=0)]
     now: float
     action: str
-    inputs: Mapping[str, Any]
-    draws: tuple[float, ...]
-    decision: Mapping[str, Any]
-    state: object = None
+    inputs: dict[str, Any] = {}
+    draws: tuple[float, ...] = ()
+    decision: dict[str, Any] = {}
+    state: Any = None
+    wall: float | None = None
+    """A checkpoint's: what the wall clock said at `now`, in seconds since the epoch."""
 
     @property
     def claims(self) -> Mapping[str, object]:
         """What a replay has to come to again: all but a call's inputs, which it is given."""
-        return {"action": self.action, "draws": list(self.draws), "decision": self.decision}
+        return {"now": self.now, "action": self.action, "draws": list(self.draws), "decision": self.decision}
 
 
+_decoder = msgspec.json.Decoder(Line)
 _encoder = msgspec.json.Encoder()
 
 
@@ -51,16 +53,24 @@ def encode(seq: int, event: Event, worker: int = 0) -> bytes:
         "seq": seq,
         "now": now,
         "action": action.value,
-        "inputs": _bared(inputs),
+        "inputs": {name: bare(value) for name, value in inputs.items()},
         "draws": draws,
         "decision": decision,
     }
     return _encoder.encode(line)
 
 
-def encode_checkpoint(seq: int, now: float, state: object, worker: int = 0) -> bytes:
+def encode_checkpoint(seq: int, now: float, wall: float, state: object, worker: int = 0) -> bytes:
     """The line of a checkpoint, which is taken after event `seq`."""
-    line = {"v": VERSION, "worker": worker, "seq": seq, "now": now, "action": CHECKPOINT, "state": state}
+    line = {
+        "v": VERSION,
+        "worker": worker,
+        "seq": seq,
+        "now": now,
+        "action": CHECKPOINT,
+        "wall": wall,
+        "state": state,
+    }
     return _encoder.encode(line)
 
 
@@ -84,41 +94,11 @@ def read(path: Path) -> Iterator[Line]:
 def parse(text: bytes, where: str) -> Line:
     """Raises LineError, which names `where`."""
     try:
-        fields = msgspec.json.decode(text)
+        line = _decoder.decode(text)
+    except msgspec.ValidationError as trouble:
+        raise LineError(f"{where}: this is no line of a journal: {trouble}") from trouble
     except msgspec.DecodeError as trouble:
         raise LineError(f"{where}: this is not JSON: {trouble}") from trouble
-    if not isinstance(fields, dict) or fields.get("v") != VERSION:
-        found = fields.get("v") if isinstance(fields, dict) else None
-        raise LineError(f"{where}: this is no line of a journal of version {VERSION} (v is {found!r})")
-    try:
-        return Line(
-            worker=int(fields["worker"]),
-            seq=int(fields["seq"]),
-            now=float(fields["now"]),
-            action=str(fields["action"]),
-            inputs=dict(fields.get("inputs", {})),
-            draws=tuple(fields.get("draws", ())),
-            decision=dict(fields.get("decision", {})),
-            state=fields.get("state"),
-        )
-    except (KeyError, TypeError, ValueError) as trouble:
-        raise LineError(f"{where}: a field is missing or of another type: {trouble}") from trouble
-
-
-def _bared(inputs: Mapping[str, object]) -> Mapping[str, object]:
-    """Routes and policies with those parts only that decisions depend on: the others may be large, or hold secrets."""
-    return {name: _bare(value) for name, value in inputs.items()}
-
-
-def _bare(value: object) -> object:
-    if isinstance(value, tuple):
-        return [_bare(each) for each in value]
-    if isinstance(value, Route):
-        return {name: getattr(value, name) for name in _OF_ROUTE}
-    if isinstance(value, ServicePolicy):
-        return {name: getattr(value, name) for name in _OF_POLICY}
-    return value
-
-
-_OF_ROUTE = ("name", "version", "backends", "retry", "limits", "when_empty")
-_OF_POLICY = ("service", "version", "circuit", "balance", "in_flight_per_instance", "slow_start", "retry_budget")
+    if line.v != VERSION:
+        raise LineError(f"{where}: this line has version {line.v}; this gateway reads journals of version {VERSION}")
+    return line

@@ -10,20 +10,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
-
 from gateway.core.events import CALLS, Action, Event
 from gateway.core.gateway import Gateway
-from gateway.core.model import FailureKind, HashOn, Instance, Reason, Route, ServicePolicy
+from gateway.core.model import FailureKind, HashOn, Reason, Route
 from gateway.core.routing import CompileRegex
-from gateway.core.tickets import Attempt, End, Failure, Head, Result, Send, Ticket, Wait
+from gateway.core.tickets import Attempt, End, Failure, Head, Result, Ticket
 from gateway.journal import checkpoint
 from gateway.journal.lines import CHECKPOINT, Line, claims
-
-_routes = TypeAdapter(tuple[Route, ...])
-_policies = TypeAdapter(tuple[ServicePolicy, ...])
-_instances = TypeAdapter(tuple[Instance, ...])
-_route = TypeAdapter(Route)
+from gateway.journal.values import INSTANCE, POLICY, ROUTE
 
 
 class ReplayError(Exception):
@@ -67,18 +61,21 @@ class Replay:
         self._told: list[Event] = []
         self.core = Gateway(compile_regex, self._draw, trace=self._told.append)
         self._started = False
-        self._tickets: dict[int, Ticket] = {}
-        self._routes: dict[tuple[str, int], Route] = {}
-        self._table: dict[str, Route] = {}
+        self.wall_offset: float | None = None
+        """From the journal's clock to seconds since the epoch, as the last checkpoint told."""
 
     def steps(self, lines: Iterable[Line]) -> Iterator[Step]:
         """Each event in turn, up to the first that differs. Raises ReplayError."""
         for call in _calls(lines):
-            if call[0].action == CHECKPOINT:
-                self._restore(call[0])
+            first = call.lines[0]
+            if first.action == CHECKPOINT:
+                self._restore(first)
                 continue
-            if not self._started and call[0].seq != 1:
-                raise ReplayError(f"the journal begins with event {call[0].seq}, and no checkpoint before it")
+            if not self._started and first.seq != 1:
+                raise ReplayError(
+                    f"the journal begins with event {first.seq} and no checkpoint before it: it is not the whole of a "
+                    "segment"
+                )
             self._started = True
             for step in self._call(call):
                 yield step
@@ -87,22 +84,30 @@ class Replay:
 
     # --- one call and what follows from it ---
 
-    def _call(self, lines: Sequence[Line]) -> Iterator[Step]:
+    def _call(self, call: _Call) -> Iterator[Step]:
+        lines = call.lines
         self._told.clear()
         self._draws.extend(draw for line in lines for draw in line.draws)
         self._points.extend(line.inputs.get("hash") for line in lines if "hash" in line.inputs)
         first = lines[0]
         try:
             self._make(first, first.now)
-        except (KeyError, TypeError, ValueError, ValidationError, AssertionError, AttributeError) as trouble:
+        except (
+            ArithmeticError,
+            AssertionError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as trouble:
             raise ReplayError(f"event {first.seq} ({first.action}) cannot be run again: {trouble!r}") from trouble
-        self._forget()
         again = [claims(event) for event in self._told]
         for index, line in enumerate(lines):
             told = line.claims
             made = again[index] if index < len(again) else None
             yield Step(line, None if made == told else Difference(told, made))
-        if len(again) > len(lines):
+        if len(again) > len(lines) and call.whole:
             yield Step(lines[-1], Difference(None, again[len(lines)]))
         self._draws.clear()
         self._points.clear()
@@ -111,7 +116,7 @@ class Replay:
         core, inputs = self.core, line.inputs
         action = Action(line.action)
         if action is Action.ROUTE_REQUEST:
-            self._note(core.route_request(self._version(inputs), self._facts(inputs["method"]), now))
+            core.route_request(self._version(inputs), self._facts(inputs["method"]), now)
         elif action is Action.PROCESS_RESPONSE:
             core.process_response(self._attempt(inputs), _result(inputs), now)
         elif action is Action.ABANDON:
@@ -121,11 +126,11 @@ class Replay:
         elif action is Action.TICK:
             core.tick(now)
         elif action is Action.APPLY_VIEW:
-            core.apply_view(inputs["service"], _instances.validate_python(inputs["instances"]), now)
+            core.apply_view(inputs["service"], map(INSTANCE.validate_python, inputs["instances"]), now)
         elif action is Action.APPLY_ROUTES:
-            core.apply_routes(self._versions(_routes.validate_python(inputs["routes"])), now)
+            core.apply_routes(self._versions([ROUTE.validate_python(each) for each in inputs["routes"]]), now)
         elif action is Action.APPLY_POLICIES:
-            policies = _policies.validate_python(inputs["policies"])
+            policies = map(POLICY.validate_python, inputs["policies"])
             core.apply_policies({policy.service: policy for policy in policies}, now)
         elif action is Action.FORGET_SERVICE:
             core.forget_service(inputs["service"], now)
@@ -134,23 +139,11 @@ class Replay:
             core.prefer(inputs["node"], now)
         core.take_woken()
 
-    def _note(self, decision: object) -> None:
-        if isinstance(decision, Send | Wait):
-            ticket = decision.attempt.ticket if isinstance(decision, Send) else decision.ticket
-            self._tickets[ticket.id] = ticket
-
-    def _forget(self) -> None:
-        """Tickets that have ended are not named again."""
-        for event in self._told:
-            number = event.inputs.get("ticket", event.decision.get("ticket"))
-            if isinstance(number, int) and number in self._tickets and self._tickets[number].outcome is not None:
-                del self._tickets[number]
-
     def _ticket(self, inputs: Mapping[str, Any]) -> Ticket:
-        number = inputs["ticket"]
-        if number not in self._tickets:
-            raise ValueError(f"ticket {number} is not in the gateway")
-        return self._tickets[number]
+        ticket = self.core.traced_tickets.get(inputs["ticket"])
+        if ticket is None:
+            raise ValueError(f"ticket {inputs['ticket']} is not in the gateway")
+        return ticket
 
     def _attempt(self, inputs: Mapping[str, Any]) -> Attempt:
         attempt = self._ticket(inputs).attempt
@@ -159,17 +152,15 @@ class Replay:
         return attempt
 
     def _versions(self, routes: Sequence[Route]) -> Sequence[Route]:
-        """The same objects for what is the same, as discovery keeps them."""
-        kept = [self._routes.get((route.name, route.version)) for route in routes]
-        now = [old if old == new and old is not None else new for old, new in zip(kept, routes, strict=True)]
-        self._routes.update({(route.name, route.version): route for route in now})
-        self._table = {route.name: route for route in now}
-        return now
+        """The same objects for what stays the same, as discovery keeps them."""
+        before = self.core.table.routes
+        kept = [before.get(route.name) for route in routes]
+        return [old if old is not None and old == new else new for old, new in zip(kept, routes, strict=True)]
 
     def _version(self, inputs: Mapping[str, Any]) -> Route:
         if "superseded" in inputs:
-            return _route.validate_python(inputs["superseded"])
-        route = self._table.get(inputs["route"])
+            return ROUTE.validate_python(inputs["superseded"])
+        route = self.core.table.routes.get(inputs["route"])
         if route is None or route.version != inputs["version"]:
             raise ValueError(f"version {inputs['version']} of route {inputs['route']!r} is not in force")
         return route
@@ -178,11 +169,11 @@ class Replay:
         return _RecordedFacts(method, self._points)
 
     def _draw(self) -> float:
-        if not self._draws:
-            raise ValueError("the core draws a number where the journal has none")
-        return self._draws.popleft()
+        """Where the core draws more than it did, any number will do: the events differ by it."""
+        return self._draws.popleft() if self._draws else 0.5
 
     def _restore(self, line: Line) -> None:
+        self.wall_offset = None if line.wall is None else line.wall - line.now
         if self._started:
             return
         try:
@@ -194,11 +185,8 @@ class Replay:
                 trace=self._told.append,
             )
         except checkpoint.CheckpointError as damage:
-            raise ReplayError(f"the checkpoint before event {line.seq + 1} is damaged: {damage}") from damage
+            raise ReplayError(f"the checkpoint before event {line.seq + 1} cannot be used: {damage}") from damage
         self._started = True
-        self._tickets = dict(self.core.traced_tickets)
-        self._table = dict(self.core.table.routes)
-        self._routes = {(route.name, route.version): route for route in self._table.values()}
 
 
 def _result(inputs: Mapping[str, Any]) -> Result:
@@ -209,25 +197,48 @@ def _result(inputs: Mapping[str, Any]) -> Result:
     return End()
 
 
-def _calls(lines: Iterable[Line]) -> Iterator[Sequence[Line]]:
-    """Each call with what follows from it; a checkpoint alone. Raises ReplayError where numbers are missing."""
+class _Call(NamedTuple):
+    """A call with what follows from it, or a checkpoint. Not `whole`: the journal ends in it, perhaps cut off."""
+
+    lines: Sequence[Line]
+    whole: bool = True
+
+
+def _calls(lines: Iterable[Line]) -> Iterator[_Call]:
+    """Raises ReplayError where numbers are missing."""
     group: list[Line] = []
     last: int | None = None
     for line in lines:
-        if line.action == CHECKPOINT:
-            if last is not None and line.seq != last:
-                raise ReplayError(f"events {last + 1} to {line.seq} are missing")
-        elif last is not None and line.seq != last + 1:
-            raise ReplayError(f"after event {last} comes event {line.seq}: what is between them is missing")
+        is_checkpoint, is_call = line.action == CHECKPOINT, line.action in CALLS
+        gap = None if last is None else _gap(last, line)
+        if group and (is_checkpoint or is_call or gap is not None):
+            yield _Call(group, whole=gap is None)
+            group = []
+        if gap is not None:
+            raise ReplayError(gap)
         last = line.seq
-        if group and (line.action == CHECKPOINT or line.action in CALLS):
-            yield group
-            group = []
-        if not group and line.action not in CALLS and line.action != CHECKPOINT:
+        if is_checkpoint:
+            yield _Call([line])
+        elif is_call or group:
+            group.append(line)
+        else:
             raise ReplayError(f"event {line.seq} ({line.action}) follows from no call")
-        group.append(line)
-        if line.action == CHECKPOINT:
-            yield group
-            group = []
     if group:
-        yield group
+        yield _Call(group, whole=False)
+
+
+def _gap(last: int, line: Line) -> str | None:
+    """What is wrong about a line after event `last`. A checkpoint has the number of the event before it."""
+    if line.action != CHECKPOINT:
+        return None if line.seq == last + 1 else f"event {line.seq} comes after event {last}: there is a gap"
+    if line.seq == last:
+        return None
+    if line.seq < last:
+        return (
+            f"a segment that begins after event {line.seq} comes after event {last}: the oldest has to be first, and a "
+            "segment of another run has to be replayed by itself"
+        )
+    return (
+        f"events {last + 1} to {line.seq} are missing: a segment is left out, or they were lost; what comes after them "
+        "can be replayed by itself"
+    )

@@ -33,7 +33,11 @@ COUNTERS = (
         "gateway.log.lines.dropped", "", "Access log lines that did not fit the buffer or could not be written."
     ),
     Instrument("gateway.journal.events.dropped", "", "Events that the journal could not keep."),
-    Instrument("gateway.monitor.violations", "", "Decisions that broke a property of the specification, by property."),
+    Instrument(
+        "gateway.monitor.violations",
+        "",
+        "Decisions that broke a property of the specification, by property; only while monitored.",
+    ),
 )
 
 GAUGES = (

@@ -51,7 +51,7 @@ class MetricSources:
     dropped_log_lines: Callable[[], int] = _none
     dropped_journal_events: Callable[[], int] = _none
     violations: Callable[[], Mapping[str, int]] = dict
-    """What the monitor found, by property of the specification."""
+    """What the monitor found, by each property it watches over; empty where it is off."""
     connections: Callable[[], int] = _none
     """Client connections that are open."""
     connections_dropped: Callable[[], int] = _none
