@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -19,8 +20,8 @@ from tests.support.ports import free_port
 _COMMAND = Path(sys.executable).with_name("gateway")
 
 
-def replay(*segments: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([_COMMAND, "replay", "--quiet", *segments], capture_output=True, text=True, check=False)
+def replay(*given: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([_COMMAND, "replay", *given], capture_output=True, text=True, check=False)
 
 
 def refused(tmp_path: Path, *flags: object) -> str:
@@ -63,14 +64,14 @@ def test_a_journal_through_the_life_of_gateways(
 ) -> None:
     register(dev_consul, "orders", start_instance("a"))
     dev_consul.admin.put("gateway/routes/orders", {"backends": [{"service": "orders"}]})
-    journal, older = tmp_path / "journal", tmp_path / "journal.1"
+    journal, older, access = tmp_path / "journal", tmp_path / "journal.1", tmp_path / "access"
 
     def ask(gateway: GatewayProcess, times: int) -> None:
         for _ in range(times):
             with urlopen(Request(f"{gateway.url}/private/path", headers={"x-secret": "hush"}), timeout=10) as response:
                 assert response.status == 200
 
-    first = start_gateway(dev_consul.environment, journal=journal)
+    first = start_gateway(dev_consul.environment, journal=journal, access_log=access)
     ask(first, 30)
     for name in Property:
         assert first.metric("gateway_monitor_violations_total", property=name) == 0
@@ -81,7 +82,12 @@ def test_a_journal_through_the_life_of_gateways(
     assert of_first.count(b'"do":"done"') == 30, "all of it is there after SIGTERM"
     assert b"hush" not in of_first
     assert b"private" not in of_first
-    assert replay(journal).returncode == 0
+    assert replay("--quiet", journal).returncode == 0
+    ticket = json.loads(access.read_text().splitlines()[20])["ticket"]
+    told = replay("--ticket", str(ticket), journal)
+    assert told.returncode == 0
+    assert told.stdout.count(f"ticket={ticket}") == 3, "it was routed, it had a head and an end"
+    assert "-> " in told.stdout, "who was there at the pick"
 
     second = start_gateway(dev_consul.environment, journal=journal, journal_segment="4KiB")
     assert older.read_bytes() == of_first
@@ -89,9 +95,9 @@ def test_a_journal_through_the_life_of_gateways(
     second.send_signal(signal.SIGKILL)
     second.wait()
     for segment in (older, journal):
-        again = replay(segment)
+        again = replay("--quiet", segment)
         assert again.returncode == 0 or "has a checkpoint only" in again.stderr, again.stderr
-    assert replay(older).returncode == 0
+    assert replay("--quiet", older).returncode == 0
 
     third = start_gateway(dev_consul.environment, monitor=False)
     assert "gateway_monitor_violations_total{" not in third.text("/metrics"), "nobody watches"

@@ -304,6 +304,7 @@ class Record:
     bytes_in: int = 1
     bytes_out: int = 2
     request_id: str = "r1"
+    ticket: int | None = 7
     client_ip: str = "10.0.0.1"
     detail: str | None = None
     trace: tuple[Attempt, ...] = (Attempt(ONE, "reset", 0.05), Attempt(ONE, 200, 0.04))
@@ -328,6 +329,7 @@ async def test_a_record_goes_to_metrics_and_access_log(metrics: Metrics) -> None
     assert _get(samples, "gateway_attempt_failures_total", service="orders", kind="reset") == 1
     assert _get(samples, "gateway_refusals_total", reason="no_route") == 1
     first, second = entries.seen
+    assert first.ticket == 7
     assert first.tries == (("dc1/n1/orders-1", "reset", 0.05), ("dc1/n1/orders-1", "200", 0.04))
     assert first.ts <= datetime.now(UTC)
     assert (second.reason, second.outcome, second.tries) == (

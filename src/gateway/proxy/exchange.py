@@ -361,6 +361,7 @@ class Exchange:
             bytes_in=0 if body is None else body.received,
             bytes_out=self._bytes_out,
             request_id=self._request_id,
+            ticket=None if self._ticket is None else self._ticket.id,
             client_ip=self._connection.peer if inbound is None else inbound.facts.client_ip,
             detail=self._detail,
             trace=tuple(self._trace),

@@ -98,6 +98,7 @@ class Forwarder:
                 bytes_in=0,
                 bytes_out=sent,
                 request_id=name,
+                ticket=None,
                 client_ip=connection.peer,
                 detail=None,
                 trace=(),

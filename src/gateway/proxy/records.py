@@ -34,6 +34,8 @@ class RequestRecord:
     bytes_in: int
     bytes_out: int
     request_id: str
+    ticket: int | None
+    """Its number in the core's events; None where it was refused before it had one."""
     client_ip: str
     detail: str | None
     """For people: why a request was refused or an attempt failed. May name addresses; never sent to clients."""

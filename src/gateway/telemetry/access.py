@@ -37,6 +37,8 @@ class AccessEntry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     duration: float
     client_ip: str
     request_id: str
+    ticket: int | None = None
+    """Its number in the journal."""
     status: int | None = None
     route: str | None = None
     reason: str | None = None

@@ -48,6 +48,8 @@ class RecordLike(Protocol):
     @property
     def request_id(self) -> str: ...
     @property
+    def ticket(self) -> int | None: ...
+    @property
     def client_ip(self) -> str: ...
     @property
     def detail(self) -> str | None: ...
@@ -86,6 +88,7 @@ def _entry(record: RecordLike) -> AccessEntry:
         duration=round(record.duration, 6),
         client_ip=record.client_ip,
         request_id=record.request_id,
+        ticket=record.ticket,
         instance=None if record.instance is None else str(record.instance.key),
         attempts=record.attempts,
         bytes_in=record.bytes_in,
