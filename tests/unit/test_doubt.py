@@ -66,8 +66,40 @@ def test_nothing_to_lose_is_nothing_to_doubt(doubt: Doubt[str]) -> None:
 def test_a_second_doubt_has_its_own_grace(doubt: Doubt[str]) -> None:
     doubt.held(ALL, NONE, Sign.RECONNECTED, 0)
     doubt.held(ALL, NONE, Sign.NONE, 10)
+    doubt.held(ALL, ALL, Sign.NONE, 20)
     assert doubt.held(ALL, NONE, Sign.RECONNECTED, 50) == ALL
     assert doubt.held(ALL, NONE, Sign.NONE, 59) == ALL
+
+
+def test_signs_without_end_make_no_doubt_without_end(doubt: Doubt[str]) -> None:
+    assert doubt.held(ALL, NONE, Sign.LEADERLESS, 0) == ALL
+    assert doubt.held(ALL, NONE, Sign.LEADERLESS, 9) == ALL
+    assert doubt.held(ALL, NONE, Sign.LEADERLESS, 10) == NONE
+    assert doubt.held(ALL, NONE, Sign.LEADERLESS | Sign.RECONNECTED, 11) == NONE
+
+
+def test_a_reset_behind_another_sign_grants_one_more_grace(doubt: Doubt[str]) -> None:
+    assert doubt.held(ALL, NONE, Sign.RECONNECTED, 0) == ALL
+    assert doubt.held(ALL, frozenset({"a"}), Sign.RESET, 6) == {"b", "c"}
+    assert doubt.held(ALL, frozenset({"a"}), Sign.RESET, 15.9) == {"b", "c"}
+    assert doubt.held(ALL, frozenset({"a"}), Sign.RESET, 16) == NONE
+
+
+def test_what_was_seen_since_is_held_again_by_another_sign(doubt: Doubt[str]) -> None:
+    """An agent that loses its data twice, or a server that lags and answers now and then."""
+    assert doubt.held(ALL, NONE, Sign.RESET, 0) == ALL
+    assert doubt.held(ALL, frozenset({"a", "b"}), Sign.NONE, 1) == {"c"}
+    assert doubt.held(ALL, NONE, Sign.RESET, 5) == ALL
+    assert doubt.remaining(5) == 5
+    assert doubt.held(ALL, NONE, Sign.NONE, 10) == {"a", "b"}
+    assert doubt.held(ALL, NONE, Sign.NONE, 15) == NONE
+
+
+def test_emptiness_behind_a_reset_is_held_by_any_sign(doubt: Doubt[str]) -> None:
+    assert doubt.held(ALL, frozenset({"a", "b"}), Sign.RESET, 0) == {"c"}
+    assert doubt.held(ALL, NONE, Sign.RECONNECTED, 1) == ALL
+    # the first one that is back vouches for those that were held for the emptiness alone
+    assert doubt.held(ALL, frozenset({"a"}), Sign.NONE, 2) == {"c"}
 
 
 def test_unknown_is_not_a_sign() -> None:

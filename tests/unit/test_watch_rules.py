@@ -121,6 +121,26 @@ async def test_an_index_that_fell_during_an_outage_is_noticed() -> None:
     assert world.taken[1][1] == Sign.RECONNECTED | Sign.RESET
 
 
+async def test_an_answer_that_does_not_count_leaves_its_signs_to_the_next() -> None:
+    """As when the question for our rights fails behind an index that fell."""
+    world = World([reply(b"a", 900), reply(b"b", 12), reply(b"b", 12), reply(b"c", 13)])
+    failures = [LOST]
+
+    def judge(data: bytes) -> Taken:
+        if data == b"b" and failures:
+            raise failures.pop()
+        return Taken("live", changed=True)
+
+    world.judge = judge
+    await run(world)
+    assert [signs for _, signs in world.taken] == [
+        Sign.NONE,
+        Sign.RESET,
+        Sign.RECONNECTED | Sign.RESET,
+        Sign.NONE,
+    ]
+
+
 async def test_other_reasons_to_doubt() -> None:
     world = World(
         [reply(b"a", 1, known_leader=False), reply(b"b", 2, last_contact=60.0), reply(b"c", 3, last_contact=0.2)]
@@ -296,6 +316,23 @@ async def test_a_kick_asks_afresh_though_a_query_is_parked() -> None:
         await task
     assert indices(world) == [None, 5, None, 6]
     assert world.taken[1][1] == Sign.RECONNECTED
+
+
+async def test_a_loss_told_while_an_answer_is_judged_is_a_sign_of_the_next_one() -> None:
+    world = World([reply(b"a", 5), reply(b"b", 6), reply(b"c", 7)])
+    watches: list[Watch] = []
+
+    def judge(data: bytes) -> Taken:
+        if data == b"a":
+            watches[0].kick(True)
+        return Taken("live", changed=True)
+
+    world.judge = judge
+    watches.append(Watch(world, View("x", lambda: 0.0, lambda: 0.0), world, wait=300, clock=lambda: world.now))
+    with pytest.raises(EndOfScript):
+        await watches[0].run()
+    assert indices(world) == [None, None, 6, 7]
+    assert [signs for _, signs in world.taken] == [Sign.NONE, Sign.RECONNECTED, Sign.NONE]
 
 
 # --- bucket --------------------------------------------------------------------------------------------------------

@@ -74,7 +74,8 @@ class DocumentsView(Generic[V]):
         self._lock = lock
         self._changed = changed
         self._known: dict[str, _Known[V]] = {}
-        self._sight = SecondSight()
+        self._sight: SecondSight[str] = SecondSight()
+        self._denied = False
 
     @property
     def values(self) -> dict[str, V]:
@@ -109,22 +110,24 @@ class DocumentsView(Generic[V]):
             if self._is_mine(entry.key) and not _is_folder(entry)
         }
         before = self._known.keys()
-        missing = before - found.keys()
-        if (missing or not found) and await self._is_hidden(missing):
-            self._sight.denied()
-            changed = await self._apply(found, keep=frozenset(missing))
-            error = f"the token may not read keys under {self._prefix}"
-            return Taken("denied", changed, recheck=DENIED_RECHECK, error=error)
+        missing = frozenset(before - found.keys())
+        hidden = bool(missing or not found) and await self._is_hidden(missing)
         now = self._clock()
         held = self._doubt.held(before, found.keys(), signs, now)
-        if held:
-            changed = await self._apply(found, keep=held)
+        unsure = self._sight.unsure(frozenset() if hidden else missing - held)
+        changed = await self._apply(found, keep=missing if hidden else held | unsure)
+        was_denied, self._denied = self._denied, hidden
+        if hidden:
+            error = f"the token may not read keys under {self._prefix}"
+            taken = Taken("denied", changed, recheck=DENIED_RECHECK, error=error)
+        elif held:
             error = f"{len(held)} keys are missing from an answer that may be wrong"
-            return Taken("doubted", changed, recheck=self._doubt.remaining(now), error=error)
-        again = self._sight.look_again(missing=bool(missing))
-        if again is not None:
-            return replace(again, changed=await self._apply(found, keep=frozenset(missing)))
-        return Taken("live", await self._apply(found, keep=frozenset()), empty=not found)
+            taken = Taken("doubted", changed, recheck=self._doubt.remaining(now), error=error)
+        elif unsure and was_denied:
+            taken = Taken("denied", changed, error="permitted again, reading afresh")
+        else:
+            taken = Taken("live", changed, empty=not found)
+        return replace(taken, recheck=0) if unsure else taken
 
     async def judge_again(self) -> None:
         """What documents are read with has changed: make all values anew. To be called with the lock held."""

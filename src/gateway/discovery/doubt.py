@@ -46,39 +46,37 @@ class Doubt(Generic[Key]):
     """Which entries of the last good view are held although the newest answer lacks them.
 
     After an index reset each entry that has not been seen again is held; for the other signs only an answer that is
-    empty altogether is doubted. An entry seen since the doubt began is known to this Consul: when it goes, it is gone.
+    empty altogether is doubted. Each entry has a grace of its own, from the first sign on. One that was seen since is
+    known to this Consul: when it goes it is gone, unless another sign comes with it. One whose grace is over is not
+    doubted again before it is seen, but for an index reset where it was no reset before, so that no doubt lasts.
     """
 
     def __init__(self, grace: float) -> None:
         self._grace = grace
-        self._until: float | None = None
-        self._reset = False
-        self._unseen: frozenset[Key] = frozenset()
+        self._until: dict[Key, float] = {}
+        self._reset: set[Key] = set()
+        """Those in doubt by a reset."""
 
     def held(self, before: AbstractSet[Key], present: AbstractSet[Key], signs: Sign, now: float) -> frozenset[Key]:
         """Of `before`, what to keep besides what is `present` in an answer that came at `now` with these `signs`."""
-        if signs and before:
-            if self._until is None:
-                self._until = now + self._grace
-                self._unseen = frozenset(before)
-            elif Sign.RESET in signs and not self._reset:
-                self._until = now + self._grace
-            self._reset |= Sign.RESET in signs
-        if self._until is None:
-            return frozenset()
-        self._unseen -= present
-        missing = self._unseen & before
-        if not missing or now >= self._until or (present and not self._reset):
-            self.end()
-            return frozenset()
-        return missing
-
-    def end(self) -> None:
-        self._until, self._reset, self._unseen = None, False, frozenset()
+        if signs:
+            reset = Sign.RESET in signs
+            for key in before:
+                if key not in self._until or (reset and key not in self._reset):
+                    self._until[key] = now + self._grace
+            if reset:
+                self._reset |= before
+        self._until = {
+            key: until
+            for key, until in self._until.items()
+            if key in before and key not in present and (not present or key in self._reset)
+        }
+        self._reset &= self._until.keys()
+        return frozenset(key for key, until in self._until.items() if now < until)
 
     def remaining(self, now: float) -> float | None:
-        """Seconds until what is held goes, None if nothing is doubted."""
-        return None if self._until is None else max(0.0, self._until - now)
+        """Seconds until the first of what is held goes, None if nothing is."""
+        return min((until - now for until in self._until.values() if now < until), default=None)
 
 
 class Relapse:

@@ -7,13 +7,15 @@ single key says 403; for services and nodes there is the endpoint that Consul's 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Set as AbstractSet
+from typing import Generic, Protocol, TypeVar
 
 from gateway.core.model import InstanceKey
 from gateway.discovery.consul_client import Question
 from gateway.discovery.errors import ConsulDenied
 from gateway.discovery.transport import Reply
-from gateway.discovery.watch import Taken
+
+Key = TypeVar("Key")
 
 MAX_QUESTIONS = 64
 """Nodes or keys asked for at once; what is denied is nearly always denied for all of a kind."""
@@ -27,27 +29,19 @@ DENIED_RECHECK = 10.0
 """Seconds until a denied view is asked for again: a permission that comes back wakes no query."""
 
 
-class SecondSight:
+class SecondSight(Generic[Key]):
     """What is missing is believed when a second answer, asked for after our rights were found to be in order, lacks it
     too. Consul filters a parked query by the rights of when it was asked, so that the first answer may be one of a
     moment in which they were not, whatever they are now."""
 
     def __init__(self) -> None:
-        self._seen = False
-        self._denied = False
+        self._missed: frozenset[Key] = frozenset()
 
-    def denied(self) -> None:
-        self._seen, self._denied = False, True
-
-    def look_again(self, *, missing: bool) -> Taken | None:
-        """What to make of an answer that nobody hides or doubts: None if it counts, else ask afresh at once."""
-        if not missing or self._seen:
-            self._seen = self._denied = False
-            return None
-        self._seen = True
-        if self._denied:
-            return Taken("denied", changed=False, recheck=0, error="permitted again, reading afresh")
-        return Taken("live", changed=False, recheck=0)
+    def unsure(self, missing: AbstractSet[Key]) -> frozenset[Key]:
+        """Of what each answer lacks that is neither hidden nor doubted: what to keep, and to look for again in an
+        answer that is asked for afresh at once."""
+        self._missed = frozenset(missing - self._missed)
+        return self._missed
 
 
 class Authority(Protocol):

@@ -43,7 +43,8 @@ class ServiceView:
         self._publish = publish
         self._instances: dict[InstanceKey, Instance] | None = None
         self._left_out: frozenset[LeftOut] = frozenset()
-        self._sight = SecondSight()
+        self._sight: SecondSight[InstanceKey] = SecondSight()
+        self._denied = False
 
     @property
     def instances(self) -> tuple[Instance, ...]:
@@ -65,30 +66,31 @@ class ServiceView:
         self._tell_left_out(parsed.left_out)
         found = {instance.key: instance for instance in parsed.instances}
         before = self._instances or {}
-        missing = before.keys() - found.keys()
+        missing = frozenset(before.keys() - found.keys())
         hidden: frozenset[InstanceKey] | None = frozenset()
         if missing or not parsed.entries or reply.filtered_by_acls:
             hidden = await hidden_instances(self._source, self.service, missing, filtered=reply.filtered_by_acls)
-        left_out = len(parsed.left_out)
-        if hidden is None or hidden or reply.filtered_by_acls:
-            kept = missing if hidden is None else hidden
-            changed = self._replace({key: before[key] for key in before if key in kept} | found)
-            self._sight.denied()
-            error = f"the token may not read service {self.service}, or the nodes of its instances"
-            return Taken("denied", changed, recheck=DENIED_RECHECK, error=error, left_out=left_out)
         now = self._clock()
         held = self._doubt.held(before.keys(), found.keys(), signs, now)
         healed = self._relapse.healed(before, found, parsed.unjudged, signs, now)
-        if held or healed:
-            changed = self._replace({key: before[key] for key in before if key in held} | found | healed)
+        kept = held | (missing if hidden is None else hidden)
+        unsure = self._sight.unsure(frozenset() if hidden is None or hidden or reply.filtered_by_acls else missing - kept)
+        kept |= unsure
+        changed = self._replace({key: before[key] for key in before if key in kept} | found | healed)
+        was_denied, self._denied = self._denied, hidden is None or bool(hidden) or reply.filtered_by_acls
+        if self._denied:
+            error = f"the token may not read service {self.service}, or the nodes of its instances"
+            taken = Taken("denied", changed, recheck=DENIED_RECHECK, error=error)
+        elif held or healed:
             doubtful = len(held) + len(healed)
             error = f"{doubtful} of {len(before)} instances are missing, or critical by checks that have not run"
             recheck = self._doubt.remaining(now) if held else self._relapse.remaining(now)
-            return Taken("doubted", changed, recheck=recheck, error=error, left_out=left_out)
-        again = self._sight.look_again(missing=bool(missing))
-        if again is not None:
-            return replace(again, changed=self._replace(before | found), left_out=left_out)
-        return Taken("live", self._replace(found), empty=not parsed.entries, left_out=left_out)
+            taken = Taken("doubted", changed, recheck=recheck, error=error)
+        elif unsure and was_denied:
+            taken = Taken("denied", changed, error="permitted again, reading afresh")
+        else:
+            taken = Taken("live", changed, empty=not parsed.entries)
+        return replace(taken, recheck=0 if unsure else taken.recheck, left_out=len(parsed.left_out))
 
     def _replace(self, instances: dict[InstanceKey, Instance]) -> bool:
         """Whether anything changed."""

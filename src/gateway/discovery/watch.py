@@ -108,7 +108,10 @@ class Watch:
         self._index: int | None = None
         self._highest = 0
         self._fresh = True
-        self._reconnected = reconnected
+        self._losses = int(reconnected)
+        """How often Consul was lost."""
+        self._judged = 0
+        """That many losses have an answer behind them that was asked for since, and counts."""
         self._recheck_at: float | None = None
         self._last: tuple[int, bool, bytes] | None = None
         self._empty = False
@@ -126,7 +129,7 @@ class Watch:
     def kick(self, lost: bool) -> None:
         """Ask afresh now; `lost`: Consul was away, and what waits there may never return."""
         self._fresh = True
-        self._reconnected |= lost
+        self._losses += lost
         if self._scope is not None and not self._scope.expired():
             self._scope.reschedule(asyncio.get_running_loop().time())
 
@@ -142,14 +145,17 @@ class Watch:
             voluntary = True
         else:
             voluntary = False
-        asked_with, began = self._index, self._clock()
+        asked_with, began, losses = self._index, self._clock(), self._losses
         wait = self._wait if self._recheck_at is None else max(0.01, min(self._wait, self._recheck_at - began))
         reply = await self._read(asked_with, wait)
         if reply is None:
             await self._tower.rest(self._draw() * SPREAD)
             return
         quiet = asked_with is not None and reply.index == asked_with and self._clock() - began >= wait / 2
-        taken = await self._take(reply, self._signs(reply))
+        signs = self._signs(reply)
+        taken = await self._take(reply, signs)
+        self._judged = losses
+        self._move_on(reply.index)
         self._record(reply, taken)
         await self._rest_after(taken, unpaced=voluntary or quiet)
 
@@ -166,18 +172,21 @@ class Watch:
             self.view.parked = False
 
     def _signs(self, reply: Reply[bytes]) -> Sign:
-        """Reasons to doubt this answer; moves the index on."""
+        """Reasons to doubt this answer."""
         signs = signs_of(reply)
-        if self._reconnected:
+        if self._losses > self._judged:
             signs |= Sign.RECONNECTED
-        if reply.index is not None and reply.index < self._highest:
+        if self._fell(reply.index):
             signs |= Sign.RESET
-            self._highest = reply.index
-            self._index = None
-        else:
-            self._highest = reply.index or self._highest
-            self._index = reply.index
         return signs
+
+    def _fell(self, index: int | None) -> bool:
+        return index is not None and index < self._highest
+
+    def _move_on(self, index: int | None) -> None:
+        """An answer with this index counts."""
+        self._index = None if self._fell(index) else index
+        self._highest = index or self._highest
 
     async def _take(self, reply: Reply[bytes], signs: Sign) -> Taken:
         """Pass the answer on, unless it is byte for byte the one that is in force."""
@@ -194,7 +203,6 @@ class Watch:
                 raise ConsulBadAnswer(f"{type(error).__name__}: {error}", self.view.name) from error
         self._last = digest if taken.recheck is None else None
         self._empty = taken.empty
-        self._reconnected = False
         return taken
 
     def _record(self, reply: Reply[bytes], taken: Taken) -> None:
@@ -271,7 +279,7 @@ class Watch:
     def failed(self, error: ConsulError) -> None:
         """A turn raised: the next one asks afresh, and its answer is one after a reconnect."""
         self._fresh = True
-        self._reconnected = True
+        self._losses += 1
         self._index = None
         self.view.failed(error)
         self._tower.suspect()
