@@ -47,7 +47,8 @@ class WeightedRoundRobin(Generic[W]):
     still, who was not eligible meanwhile neither gains nor loses, and a newcomer is owed nothing. (Carrying the values
     themselves would count a turn among heavy members for more than one among light ones; starting from zero would
     starve the light.) Leads farther than one turn from their mean are cut, and within that bound the shares are exact
-    over any window of W picks that begins at least W picks after the change.
+    over any window of W picks that begins at least W picks after the change. What is cut off, or rounded, is made up
+    for among the same members: else those in a service that changes often would drift away from all others.
 
     Then the picks repeat with period W, so they are noted down and read off: a pick costs the same for three members
     and for three hundred.
@@ -61,12 +62,15 @@ class WeightedRoundRobin(Generic[W]):
         self._weights: Sequence[int] = ()
         self._total = 0
         self._currents: list[int] = []
-        self._start: list[int] = []
+        self._period = 0
+        """Picks in a round; 0 where it would be too long to note down."""
+        self._begin_round()
+
+    def _begin_round(self) -> None:
+        self._start = self._currents.copy()
         """The current values when the round began."""
         self._round: list[int] = []
         """The indices picked in this round, or in all rounds once they repeat."""
-        self._period = 0
-        """Picks in a round; 0 where it would be too long to note down."""
         self._position = -1
         """Where in the round we are, once rounds repeat; -1 before."""
 
@@ -109,15 +113,8 @@ class WeightedRoundRobin(Generic[W]):
             else:
                 self._begin_round()
 
-    def _begin_round(self) -> None:
-        self._start = self._currents.copy()
-        self._round = []
-        self._position = -1
-
     def _enter(self, members: Sequence[W], weights: Sequence[int]) -> None:
-        same = len(members) == len(self._members) and all(
-            new.key == old.key for new, old in zip(members, self._members, strict=True)
-        )
+        same = [member.key for member in members] == [member.key for member in self._members]
         if not same or list(weights) != list(self._weights):
             self._leave()
             self._total = sum(weights)
@@ -135,14 +132,28 @@ class WeightedRoundRobin(Generic[W]):
                 currents[index] += self._position * weight * _TURN
             for index in self._round[: self._position]:
                 currents[index] -= total * _TURN
-        for member, current in zip(self._members, currents, strict=False):
-            self._leads[member.key] = current // total
+        if self._members:
+            leads = _level([current // total for current in currents], sum(currents) // total)
+            for index, member in enumerate(self._members):
+                self._leads[member.key] = leads[index]
 
     def _carried(self, members: Sequence[W]) -> list[int]:
         leads = [self._leads.get(member.key, 0) for member in members]
-        mean = sum(leads) // len(leads)
-        lowest, highest = mean - _TURN, mean + _TURN
-        return [lead if lowest <= lead <= highest else lowest if lead < lowest else highest for lead in leads]
+        owed = sum(leads)
+        mean = owed // len(leads)
+        while min(leads) < mean - _TURN or max(leads) > mean + _TURN:
+            leads = [min(max(lead, mean - _TURN), mean + _TURN) for lead in leads]
+            mean = sum(leads) // len(leads)
+        return _level(leads, owed)
+
+
+def _level(leads: list[int], owed: int) -> list[int]:
+    """The same added to each, so that they sum to `owed`; what does not divide goes to the first."""
+    missing = owed - sum(leads)
+    if not missing:
+        return leads
+    each, rest = divmod(missing, len(leads))
+    return [lead + each + (index < rest) for index, lead in enumerate(leads)]
 
 
 class LeastRequest(Generic[M]):
@@ -219,8 +230,8 @@ def _point_counts(weights: Sequence[int]) -> Sequence[int]:
 
 def _points(name: str, count: int) -> Sequence[int]:
     """Points of 64 bits, eight from each digest."""
-    data = name.encode("utf-8", "surrogateescape")
+    data = name.encode(errors="surrogateescape")
     points: list[int] = []
     for number in range(0, count, 8):
-        points += _eight(blake2b(data, digest_size=64, salt=number.to_bytes(16, "big")).digest())
+        points += _eight(blake2b(data, salt=number.to_bytes(16)).digest())
     return points[:count]
