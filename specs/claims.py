@@ -35,6 +35,11 @@ class Model:
     seconds: int
     """About how long it takes; the longest are begun first."""
 
+    @property
+    def properties(self) -> frozenset[str]:
+        """What its configuration has TLC check."""
+        return frozenset(name for line in read(self.config).splitlines() if (name := _property(line)) is not None)
+
     def check(self, seconds: float | None = None) -> Found:
         """`seconds` limits a deep search, of which no size is claimed."""
         if self.mode == "liveness":
