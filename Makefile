@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 WITH_CONSUL = consul=$$(consul/get-consul) && CONSUL_BIN=$$consul
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long lint format bench model-check model-check-deep lock clean
+.PHONY: help setup run test test-long lint format bench model-check model-check-deep mutation lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -54,6 +54,14 @@ model-check: $(READY) ## the specification, by TLC (needs Java); ARGS="NAME …"
 model-check-deep: $(READY) ## larger searches, ten minutes each at most; says how far each got
 	@$(BIN)/python -m specs.check --deep $(ARGS)
 
+mutation: $(VENV)/.mutation ## changes to the core that no test notices, by mutmut; ARGS="MODULE …" for some of it
+	@$(BIN)/python -m tests.mutation.run $(ARGS)
+
+$(VENV)/.mutation: $(READY)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --no-build-isolation \
+		--editable '.[mutation]'
+	@touch $@
+
 lock: $(READY) ## write requirements.lock anew from pyproject.toml (needs uv on PATH)
 	@uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-header --no-annotate --no-emit-index-url \
 		--upgrade pyproject.toml --output-file requirements.new
@@ -61,5 +69,5 @@ lock: $(READY) ## write requirements.lock anew from pyproject.toml (needs uv on 
 	@mv requirements.both requirements.lock
 
 clean: ## remove what make and the tools made
-	@rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist
+	@rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist mutants
 	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.breaker import TRANSITIONS, Circuit, CircuitEvent, CircuitState, Permit, Window
-from gateway.core.model import CircuitPolicy
+from gateway.core.model import CircuitMode, CircuitPolicy
 from tests.unit.core_support import ONE_STRIKE, no_jitter
 
 IN_A_ROW = CircuitPolicy(consecutive_failures=3, failure_ratio=0.0)
@@ -55,6 +55,14 @@ def test_only_the_transitions_of_the_table_are_made(state: CircuitState, event: 
 def test_every_state_can_be_left() -> None:
     assert set(TRANSITIONS) == set(CircuitState)
     assert all(TRANSITIONS[state] for state in CircuitState)
+
+
+def test_a_new_circuit_has_a_clean_record() -> None:
+    circuit = Circuit(7.0, 3)
+    assert (circuit.state, circuit.since, circuit.epoch) == (CLOSED, 7.0, 3)
+    assert (circuit.consecutive_failures, circuit.openings, circuit.open_until) == (0, 0, 0.0)
+    assert (circuit.probes, circuit.probes_passed) == (0, 0)
+    assert circuit.begin(CircuitPolicy()) == Permit(3, False)
 
 
 # --- the rules ---
@@ -103,6 +111,13 @@ def test_what_left_the_window_does_not_count() -> None:
     for _ in range(3):
         circuit.fail(ORDINARY, BY_SHARE, 0.5)
     assert circuit.fail(ORDINARY, BY_SHARE, 10.6) is None
+
+
+def test_a_failure_that_was_held_from_opening_counts_in_the_window_too() -> None:
+    circuit = Circuit(0.0)
+    both = CircuitPolicy(consecutive_failures=1, failure_ratio=1.0, min_requests=2)
+    assert circuit.fail(ORDINARY, both, 1.0) is CircuitEvent.TRIP
+    assert circuit.fail(ORDINARY, replace(both, consecutive_failures=0), 1.0) is CircuitEvent.TRIP
 
 
 def test_both_rules_off_never_trip() -> None:
@@ -224,6 +239,28 @@ def test_a_cancelled_probe_frees_its_place_and_says_nothing() -> None:
 
 
 @pytest.mark.parametrize("report", ["succeed", "fail", "cancel"])
+def test_the_end_of_a_probe_frees_one_place(report: str) -> None:
+    circuit, rules = half_open(3)
+    ended, *_ = (circuit.begin(rules) for _ in range(3))
+    if report == "cancel":
+        circuit.cancel(ended)
+    else:
+        getattr(circuit, report)(ended, rules, 11.0)
+    assert circuit.probes == 2
+    assert circuit.begin(rules).probe
+    assert not circuit.permits(rules)
+
+
+def test_in_the_shadow_an_attempt_that_finds_no_place_for_a_probe_is_an_ordinary_one() -> None:
+    circuit, enforced = half_open()
+    shadow = replace(enforced, mode=CircuitMode.SHADOW)
+    probe = circuit.begin(shadow)
+    assert circuit.permits(shadow)
+    assert circuit.begin(shadow) == Permit(2, False)
+    assert circuit.succeed(probe, shadow, 11.0) is CircuitEvent.PROBES_PASSED
+
+
+@pytest.mark.parametrize("report", ["succeed", "fail", "cancel"])
 @pytest.mark.parametrize("probe", [False, True])
 def test_results_of_an_older_epoch_are_dropped(report: str, probe: bool) -> None:
     circuit, rules = half_open()
@@ -242,5 +279,20 @@ def test_closing_begins_with_a_clean_record() -> None:
     permit = circuit.begin(both)
     assert circuit.succeed(permit, both, 11.0) is CircuitEvent.PROBES_PASSED
     circuit.apply(CircuitEvent.PROBES_PASSED, both, 11.0, no_jitter)
-    assert circuit.fail(circuit.begin(both), both, 11.0) is None
+    assert circuit.consecutive_failures == 0
+    ordinary = circuit.begin(both)
+    assert ordinary == Permit(3, False)
+    assert circuit.fail(ordinary, both, 11.0) is None
     assert circuit.consecutive_failures == 1
+
+
+def test_an_open_circuit_tells_how_many_failures_in_a_row_opened_it() -> None:
+    circuit = Circuit(0.0)
+    for _ in range(3):
+        circuit.fail(ORDINARY, IN_A_ROW, 1.0)
+    circuit.apply(CircuitEvent.TRIP, IN_A_ROW, 1.0, no_jitter)
+    assert circuit.consecutive_failures == 3
+    circuit.apply(CircuitEvent.MATURE, IN_A_ROW, 11.0, no_jitter)
+    assert circuit.consecutive_failures == 3
+    circuit.apply(CircuitEvent.PROBES_PASSED, IN_A_ROW, 12.0, no_jitter)
+    assert circuit.consecutive_failures == 0

@@ -22,6 +22,10 @@ instances = st.builds(
 views = st.lists(instances, max_size=5, unique_by=lambda each: each.key)
 
 
+def test_a_service_without_a_view_has_no_instances() -> None:
+    assert Registry().instances("orders") == {}
+
+
 def test_a_first_view_registers() -> None:
     registry = Registry()
     assert registry.services() == {}

@@ -63,6 +63,7 @@ def winner(routes: Sequence[Route], request: RequestFacts) -> str | None:
         ("/orders", True),
         ("/orders/", True),
         ("/orders/1", True),
+        ("/orders/1/items/2", True),
         ("/ordersx", False),
         ("/", False),
         ("/orders%2F1", False),
@@ -71,6 +72,11 @@ def winner(routes: Sequence[Route], request: RequestFacts) -> str | None:
 def test_a_prefix_matches_whole_elements(path: str, taken: bool) -> None:
     assert winner([route("r", prefix("/orders"))], facts(path)) == ("r" if taken else None)
     assert winner([route("r", prefix("/orders/"))], facts(path)) == ("r" if taken else None)
+
+
+def test_a_prefix_is_taken_by_its_letters_whatever_they_are() -> None:
+    routes = [route("x", prefix("/X/")), route("root", prefix("/"))]
+    assert [winner(routes, facts(path)) for path in ("/X", "/X/1", "/x", "/")] == ["x", "x", "root", "root"]
 
 
 def test_paths_go_exact_then_regex_then_longest_prefix() -> None:
@@ -122,6 +128,11 @@ def test_hosts_go_exact_then_longest_wildcard_then_none() -> None:
 @pytest.mark.parametrize("host", ["example.com", "xexample.com", ".example.com", "com", "", None])
 def test_a_wildcard_needs_a_label_in_front(host: str | None) -> None:
     assert winner([route("r", hostnames=["*.example.com"])], facts(host=host)) is None
+
+
+@pytest.mark.parametrize("host", ["a.example.com", "b.a.example.com", "c.b.a.example.com"])
+def test_a_wildcard_stands_for_any_number_of_labels(host: str) -> None:
+    assert winner([route("r", hostnames=["*.example.com"])], facts(host=host)) == "r"
 
 
 def test_a_host_outranks_any_path() -> None:

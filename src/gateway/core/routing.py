@@ -34,12 +34,12 @@ class _Rule:
 
     __slots__ = ("headers", "methods", "query", "rank", "route", "unconditional")
 
-    def __init__(self, route: Route, index: int, match: Match, compile_regex: CompileRegex) -> None:
+    def __init__(self, route: Route, match: Match, compile_regex: CompileRegex) -> None:
         self.route = route
         self.methods = match.methods
         self.headers = _named_tests(match.headers, compile_regex)
         self.query = _named_tests(match.query, compile_regex)
-        self.rank = (not match.methods, -len(match.headers), -len(match.query), route.name, index)
+        self.rank = (not match.methods, -len(match.headers), -len(match.query), route.name)
         self.unconditional = not (self.methods or self.headers or self.query)
 
     def takes(self, facts: RequestFacts) -> bool:
@@ -137,7 +137,7 @@ class RoutingTable:
             if route.name in by_name:
                 raise ValueError(f"two routes are named {route.name!r}")
             by_name[route.name] = route
-            rules = [(match, _Rule(route, index, match, compile_regex)) for index, match in enumerate(route.matches)]
+            rules = [(match, _Rule(route, match, compile_regex)) for match in route.matches]
             for hostname in route.hostnames or ("",):
                 by_host[hostname].extend(rules)
         self.routes: Mapping[str, Route] = MappingProxyType(by_name)
