@@ -1,15 +1,28 @@
-"""The whole core under random worlds: whatever happens in whatever order, what it promises holds after each step."""
+"""The whole core under random worlds: whatever happens in whatever order, what it promises holds after each step.
+
+The rules are actions of `specs/GatewayImpl.tla` (what the core does of itself follows from them), its properties are
+asked under their names, and the events of runs are taken by TLC as a behaviour of it.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from gateway.core.breaker import CircuitState
+from gateway.core.events import Action, Event
 from gateway.core.model import (
     Backend,
     Balance,
@@ -25,8 +38,13 @@ from gateway.core.model import (
     ServicePolicy,
     WhenEmpty,
 )
-from gateway.core.pool import Pool
+from gateway.core.pool import Member, Pool
 from gateway.core.tickets import Attempt, Broken, Deliver, Done, End, Failure, Head, Reject, Send, Ticket, Wait
+from gateway.journal.monitor import Monitor
+from gateway.journal.properties import Violation
+from gateway.journal.stream import EventStream
+from specs.traces import validate
+from tests.spec.journals import lines_of
 from tests.unit.core_support import Shell, draws, facts
 from tests.unit.core_worlds import (
     NAMES,
@@ -48,10 +66,16 @@ Place = tuple[str, InstanceKey, tuple[str, int]]
 
 
 class CoreMachine(RuleBasedStateMachine):
-    """Counts for itself what each decision means, and compares."""
+    """Counts for itself what each decision means, and compares; so does a monitor, of the events alone.
+
+    Properties of states are invariants; those of steps are asked at the step.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.told: list[Event] = []
+        self.violations: list[Violation] = []
+        self.stream = EventStream([Monitor(self.violations.append), lambda _, event: self.told.append(event)])
         self.mirror: dict[str, dict[InstanceKey, Instance]] = {service: {} for service in SERVICES}
         self.policies: dict[str, ServicePolicy] = {}
         self.known: dict[str, Route] = {}
@@ -71,21 +95,20 @@ class CoreMachine(RuleBasedStateMachine):
         node=st.sampled_from((None, None, "n0")),
     )
     def begin(self, draw: int, in_flight: int, queue: int, cap: int, node: str | None) -> None:
-        self.shell = Shell(draw=draws(*[(draw + 37 * step) % 100 / 100 for step in range(100)]), prefer_node=node)
+        turns = draws(*[(draw + 37 * step) % 100 / 100 for step in range(100)])
+        self.shell = Shell(draw=turns, prefer_node=node, trace=self.stream)
         self.core = self.shell.core
         for service in SERVICES:
-            self.a_view_arrives(service, [(number, 1, 1, Health.PASSING, 7000, number == 0) for number in range(2)])
-            self.a_policy_is_put(service, (CircuitPolicy(2, 0.0, open_for=1.0), Balance(), cap, 0.0))
+            self.apply_view(service, [(number, 1, 1, Health.PASSING, 7000, number == 0) for number in range(2)])
+            self.apply_policies(service, (CircuitPolicy(2, 0.0, open_for=1.0), Balance(), cap, 0.0))
         retry = RetryPolicy(on_statuses=frozenset({503}))
         for name, shares in zip(NAMES, (("orders",), ("orders", "stock"), ("stock",)), strict=True):
-            self.a_route_is_put(
-                name, [Backend(share) for share in shares], Limits(in_flight, queue), retry, WhenEmpty()
-            )
+            self.apply_routes(name, [Backend(share) for share in shares], Limits(in_flight, queue), retry, WhenEmpty())
 
     # --- the world changes ---
 
     @rule(service=st.sampled_from(SERVICES), view=views)
-    def a_view_arrives(self, service: str, view: View) -> None:
+    def apply_view(self, service: str, view: View) -> None:
         made = instances_of(service, view)
         before = dict(self.circuit_marks())
         old, self.mirror[service] = self.mirror[service], {each.key: each for each in made}
@@ -100,32 +123,32 @@ class CoreMachine(RuleBasedStateMachine):
         return found.endpoint if found else None
 
     @rule(service=st.sampled_from(SERVICES))
-    def a_service_is_forgotten(self, service: str) -> None:
+    def forget_service(self, service: str) -> None:
         self.mirror[service] = {}
         self.shell.forget(service)
         self.settle()
 
     @rule(name=st.sampled_from(NAMES), shares=backends, limits=limits, retry=retries, when_empty=when_empty)
-    def a_route_is_put(
+    def apply_routes(
         self, name: str, shares: Sequence[Backend], limits: Limits, retry: RetryPolicy, when_empty: WhenEmpty
     ) -> None:
         self.version += 1
         self.known[name] = Route(name, self.version, tuple(shares), limits=limits, retry=retry, when_empty=when_empty)
-        self.apply_routes()
+        self._put_routes()
 
     @rule(name=st.sampled_from(NAMES))
-    def a_route_is_deleted(self, name: str) -> None:
+    def apply_routes_without(self, name: str) -> None:
         self.known.pop(name, None)
-        self.apply_routes()
+        self._put_routes()
 
-    def apply_routes(self) -> None:
+    def _put_routes(self) -> None:
         before = dict(self.circuit_marks())
         self.shell.routes(*self.known.values())
         self.settle()
         self.circuits_survived(before)
 
     @rule(service=st.sampled_from(SERVICES), made=policies)
-    def a_policy_is_put(self, service: str, made: tuple[CircuitPolicy, Balance, int, float]) -> None:
+    def apply_policies(self, service: str, made: tuple[CircuitPolicy, Balance, int, float]) -> None:
         circuit, balance, cap, slow_start = made
         self.policies[service] = ServicePolicy(
             service, self.version, circuit, balance, in_flight_per_instance=cap, slow_start=slow_start
@@ -136,12 +159,12 @@ class CoreMachine(RuleBasedStateMachine):
         self.circuits_survived(before)
 
     @rule(seconds=st.sampled_from((0.1, 0.5, 1.0, 3.0, 6.0)))
-    def time_passes(self, seconds: float) -> None:
+    def tick(self, seconds: float) -> None:
         self.shell.wait(seconds)
         self.settle()
 
     @rule(seconds=st.sampled_from((1.0, 6.0)))
-    def time_passes_and_the_tick_is_late(self, seconds: float) -> None:
+    def late_tick(self, seconds: float) -> None:
         self.shell.now += seconds
         self.shell.wait(0.0)
         self.settle()
@@ -153,12 +176,12 @@ class CoreMachine(RuleBasedStateMachine):
         client=st.integers(0, 5),
         count=st.sampled_from((1, 1, 2, 4)),
     )
-    def requests_come(self, data: st.DataObject, method: str, client: int, count: int) -> None:
+    def route_request(self, data: st.DataObject, method: str, client: int, count: int) -> None:
         route = self.known[data.draw(st.sampled_from(sorted(self.known)))]
         for _ in range(count):
-            self.a_request_comes(route, method, client)
+            self.one_request(route, method, client)
 
-    def a_request_comes(self, route: Route, method: str, client: int) -> None:
+    def one_request(self, route: Route, method: str, client: int) -> None:
         self.opened += 1
         ahead = [ticket for ticket, _ in self.waiting.values() if not ticket.tried]
         decision = self.shell.request(route, facts(method, client_ip=f"192.0.2.{client}"))
@@ -171,13 +194,13 @@ class CoreMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: set(self.flying) - self.delivered)
     @rule(data=st.data(), status=st.sampled_from((200, 200, 404, 429, 500, 503, 101)), replayable=st.booleans())
-    def a_head_comes(self, data: st.DataObject, status: int, replayable: bool) -> None:
+    def process_head(self, data: st.DataObject, status: int, replayable: bool) -> None:
         attempt = self.flying[data.draw(st.sampled_from(sorted(set(self.flying) - self.delivered)))]
         self.reported(attempt, Head(status, replayable))
 
     @precondition(lambda self: self.delivered)
     @rule(data=st.data(), cut=st.sampled_from((False, False, True)))
-    def a_body_ends(self, data: st.DataObject, cut: bool) -> None:
+    def process_end(self, data: st.DataObject, cut: bool) -> None:
         attempt = self.flying[data.draw(st.sampled_from(sorted(self.delivered)))]
         self.reported(attempt, Failure(FailureKind.TRUNCATED, False) if cut else End())
 
@@ -187,13 +210,13 @@ class CoreMachine(RuleBasedStateMachine):
         kind=st.sampled_from([kind for kind in FailureKind if kind is not FailureKind.TRUNCATED]),
         replayable=st.booleans(),
     )
-    def an_attempt_fails(self, data: st.DataObject, kind: FailureKind, replayable: bool) -> None:
+    def process_failure(self, data: st.DataObject, kind: FailureKind, replayable: bool) -> None:
         attempt = self.flying[data.draw(st.sampled_from(sorted(set(self.flying) - self.delivered)))]
         self.reported(attempt, Failure(kind, replayable))
 
     @precondition(lambda self: self.flying or self.waiting)
     @rule(data=st.data())
-    def a_client_leaves(self, data: st.DataObject) -> None:
+    def abandon(self, data: st.DataObject) -> None:
         ticket = self.a_ticket(data)
         self.shell.abandon(ticket)
         self.gone(ticket.id)
@@ -202,7 +225,7 @@ class CoreMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: set(self.flying) - self.delivered or self.waiting)
     @rule(data=st.data())
-    def the_shell_refuses(self, data: st.DataObject) -> None:
+    def refuse(self, data: st.DataObject) -> None:
         ticket = self.a_ticket(data, undelivered=True)
         self.decided(self.shell.reject(ticket, Reason.REQUEST_TIMEOUT))
         self.settle()
@@ -272,23 +295,40 @@ class CoreMachine(RuleBasedStateMachine):
         self.delivered.discard(number)
 
     def sent(self, attempt: Attempt) -> None:
-        ticket, member = attempt.ticket, attempt.member
+        ticket = attempt.ticket
         assert ticket.id not in self.ended
         assert ticket.id not in self.flying
         self.flying[ticket.id] = attempt
-        service = attempt.instance.service
-        held = self.mirror[service].get(attempt.instance.key)
+        self.routing_correctness(attempt)
+        self.circuit_breaker_safety(attempt)
+        self.at_most_one_per_instance(attempt)
+        self.in_flight_bounded(ticket)
+        self.retry_elsewhere(attempt)
+
+    # --- properties of a pick ---
+
+    def routing_correctness(self, attempt: Attempt) -> None:
+        held = self.mirror[attempt.instance.service].get(attempt.instance.key)
         assert held == attempt.instance, "picked what the mirror does not hold"
-        self.may_be_picked(ticket, held)
+        self.may_be_picked(attempt.ticket, held)
+
+    def circuit_breaker_safety(self, attempt: Attempt) -> None:
         circuit_permitted(attempt)
-        cap = member.service.policy.in_flight_per_instance
+
+    def at_most_one_per_instance(self, attempt: Attempt) -> None:
+        cap = attempt.member.service.policy.in_flight_per_instance
         assert not cap or sum(same_place(other, attempt) for other in self.flying.values()) <= cap
+
+    def in_flight_bounded(self, ticket: Ticket) -> None:
         mine = [
             other.ticket.route.limits.in_flight
             for other in self.flying.values()
             if other.ticket.route.name == ticket.route.name
         ]
         assert 0 in mine or len(mine) <= max(mine)
+
+    def retry_elsewhere(self, attempt: Attempt) -> None:
+        ticket = attempt.ticket
         assert ticket.attempts <= ticket.route.retry.attempts
         if attempt.instance.key in ticket.tried:
             others = [
@@ -323,6 +363,13 @@ class CoreMachine(RuleBasedStateMachine):
         for place, marks in self.circuit_marks():
             assert place not in before or before[place] == marks, "a change of the world touched a circuit"
 
+    # --- properties of states ---
+
+    @invariant()
+    def the_monitor_finds_nothing(self) -> None:
+        assert not self.violations
+        assert not self.stream.failed
+
     @invariant()
     def counts_are_right(self) -> None:
         loads = {load.route: load for load in self.core.loads()}
@@ -332,18 +379,33 @@ class CoreMachine(RuleBasedStateMachine):
             load = loads[name]
             assert (load.in_flight, load.queued) == (flying[name], waiting[name])
         members = Counter(attempt.member for attempt in self.flying.values())
+        assert all(member.in_flight == members[member] for member in self.members())
+
+    def members(self) -> Iterator[Member]:
+        for service in self.core._services._services.values():
+            yield from service.members.values()
+
+    @invariant()
+    def half_open_bounded(self) -> None:
         probes = Counter(
             attempt.member
             for attempt in self.flying.values()
             if attempt.permit.probe and not attempt.judged and attempt.permit.epoch == attempt.member.circuit.epoch
         )
-        for service in self.core._services._services.values():
-            for member in service.members.values():
-                assert member.in_flight == members[member]
-                assert member.circuit.probes == probes[member]
+        for member in self.members():
+            assert member.circuit.probes == probes[member]
+            assert member.circuit.state is CircuitState.HALF_OPEN or not member.circuit.probes
 
     @invariant()
-    def every_ticket_is_somewhere(self) -> None:
+    def valid_service_states(self) -> None:
+        mirrored = {service: {each.key: each for each in held} for service, held in self.core.services().items()}
+        assert {service: held for service, held in self.mirror.items() if held} == {
+            service: held for service, held in mirrored.items() if held
+        }
+        assert {member.key for member in self.members()} == {key for held in self.mirror.values() for key in held}
+
+    @invariant()
+    def no_request_loss(self) -> None:
         counters = self.core.counters
         assert counters.tickets == self.opened
         assert sum(counters.outcomes.values()) == len(self.ended)
@@ -351,7 +413,7 @@ class CoreMachine(RuleBasedStateMachine):
         assert not set(self.waiting) & set(self.flying)
 
     @invariant()
-    def nobody_waits_for_what_is_there(self) -> None:
+    def no_needless_wait(self) -> None:
         blocked: set[tuple[str, Pool]] = set()
         for ticket, _ in sorted(self.waiting.values(), key=lambda pair: pair[0].id):
             gate, pool = ticket.gate, ticket.pool
@@ -371,7 +433,7 @@ class CoreMachine(RuleBasedStateMachine):
             assert not (eligible and exhausted), "waits although its last resort could take it"
 
     @invariant()
-    def every_wait_has_an_end(self) -> None:
+    def no_deadlock(self) -> None:
         for ticket, _ in self.waiting.values():
             deadline = self.core.next_deadline
             assert deadline is not None
@@ -389,11 +451,51 @@ class CoreMachine(RuleBasedStateMachine):
         self.settle()
         assert not self.waiting
         self.counts_are_right()
-        self.every_ticket_is_somewhere()
+        self.no_request_loss()
         assert all(load.in_flight == load.queued == 0 for load in self.core.loads())
+        self.clear()
+        self.the_monitor_finds_nothing()
+
+    def clear(self) -> None:
+        """Takes all away that the world brought: as the specification sees it, the core is where it began."""
+        for service in SERVICES:
+            self.apply_view(service, [])
+        self.shell.policies()
+        self.shell.routes()
 
 
 TestCore = CoreMachine.TestCase
 TestCore.settings = settings(
     max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+
+RUNS = settings(
+    derandomize=True,
+    database=None,
+    max_examples=60,
+    stateful_step_count=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+RARE = {Action.PREFER, Action.REQUEUE, Action.DELIVER, Action.LATE_PROBE}
+"""What these runs need not reach: a core that is told its node later, and what the simulated runs reach instead."""
+
+
+@pytest.mark.timeout(300)
+def test_runs_are_behaviours_of_the_specification() -> None:
+    """One after the other as one journal, which is what they are: each run ends where the next begins."""
+    told: list[Event] = []
+
+    class Told(CoreMachine):
+        def teardown(self) -> None:
+            super().teardown()
+            told.extend(self.told)
+
+    run_state_machine_as_test(Told, settings=RUNS)
+    lines = lines_of(told)
+    found = validate(lines)
+    assert found.accepted, f"{found}; refused: {lines[found.taken] if found.taken < len(lines) else None}"
+    assert found.given >= 2_000
+    assert {event.action for event in told} >= set(Action) - RARE
+    print(f"TLC took {found.taken} events in {found.places} places")

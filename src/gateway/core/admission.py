@@ -18,10 +18,9 @@ class Lane:
     A route's queue is the sum of its lanes: a backend that is busy does not hold up what waits for another.
     """
 
-    __slots__ = ("fresh", "gate", "pool", "retries")
+    __slots__ = ("fresh", "pool", "retries")
 
-    def __init__(self, gate: Gate, pool: Pool) -> None:
-        self.gate = gate
+    def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.retries: OrderedDict[int, Ticket] = OrderedDict()
         """Tickets that wait for a member they have not tried, oldest first; served before the fresh ones."""
@@ -73,7 +72,7 @@ class Gate:
         pool = ticket.pool
         lane = self.lanes.get(pool)
         if lane is None:
-            lane = self.lanes[pool] = Lane(self, pool)
+            lane = self.lanes[pool] = Lane(pool)
             pool.service.lanes[lane] = None
         lane.queue_of(ticket)[ticket.id] = ticket
         self.queued += 1
