@@ -29,12 +29,13 @@ PICKS = st.integers(0, MAX_INDEX - 1)
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """`truth` is what the server holds, `visible` whom of it it shows."""
+    """`truth` is what the server holds, `visible` whom of it it shows, `filtered` whether it says that by a header."""
 
     truth: State
     visible: frozenset[str]
     index: int
     unsure: bool
+    filtered: bool = False
 
     @property
     def shown(self) -> State:
@@ -145,8 +146,8 @@ class MirrorMachine(RuleBasedStateMachine):
     def answered_with(self, index: int, unsure: str | None) -> None:
         truth, may_see = self.log[index - 1], self.question[1]
         visible = frozenset() if self.starting else may_see
-        self.reply = Answered(truth, visible, index, unsure is not None)
         filtered = self.tells and not truth.keys() <= may_see
+        self.reply = Answered(truth, visible, index, unsure is not None, filtered)
         self.code.answer(self.reply.shown, index, unsure=unsure, filtered=filtered)
         self.phase = "answered"
         if self.code.phase == "idle":
@@ -247,6 +248,8 @@ class MirrorMachine(RuleBasedStateMachine):
         self.grant(missing, signs=signs, fell=fell)
         if self.code.phase == "answered":
             self.code.judge()
+            denied = bool(hidden) or reply.filtered or not (self.rights or reply.shown)
+            assert (self.code.view.state == "doubted") == (bool(held) and not denied)
         assert self.code.mirror == after
         self.judged(before, after, hidden)
         self.phase, self.mirror = "idle", after

@@ -74,7 +74,7 @@ class ServiceView:
         held = self._doubt.held(before.keys(), found.keys(), signs, now)
         healed = self._relapse.healed(before, found, parsed.unjudged, signs, now)
         kept = held | (missing if hidden is None else hidden)
-        unsure = self._sight.unsure(frozenset() if hidden is None or hidden or reply.filtered_by_acls else missing - kept)
+        unsure = self._sight.unsure(missing - kept)
         kept |= unsure
         changed = self._replace({key: before[key] for key in before if key in kept} | found | healed)
         was_denied, self._denied = self._denied, hidden is None or bool(hidden) or reply.filtered_by_acls
