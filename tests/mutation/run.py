@@ -70,7 +70,9 @@ def mutmut(*arguments: str) -> str:
         command, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": "0"}, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        sys.exit(f"{done.stdout.replace(chr(13), chr(10))[-10_000:]}\n{done.stderr}\nmutmut {arguments[0]} failed")
+        # Its progress is one long line of carriage returns; what went wrong is at the end.
+        said = done.stdout.replace("\r", "\n")[-3000:]
+        sys.exit(f"{said}\n{done.stderr}\nmutmut {arguments[0]} ended with {done.returncode}")
     return done.stdout
 
 
