@@ -208,8 +208,8 @@ def _refused(*flags: str) -> str:
 def test_a_taken_port_is_named_with_its_flag(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONSUL_BIN", str(consul_binary()))
     others = ["--port", "--admin-port", "--sidecar-port", "--sidecar-admin-port", "--services-port", "--consul-port"]
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
         flags = [text for other in others if other != flag for text in (other, str(free_port()))]
         told = _refused(*flags, flag, str(port))
     assert f"port {port}" in told

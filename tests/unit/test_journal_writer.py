@@ -218,8 +218,22 @@ async def test_a_disk_that_hangs_does_not_keep_the_gateway_from_ending(
         await run.run(2000)
         await run.journal.close(limit=0.1)
         assert complaints(caplog) == ["The journal could not be written to its end."]
-        drained(reader)
-        await eventually(lambda: bool(drained(reader)) or run.journal._closed.is_set())
+
+        def is_ended() -> bool:
+            drained(reader)
+            return run.journal._closed.is_set()
+
+        await eventually(is_ended)
+
+
+async def test_the_file_is_closed_even_where_its_last_lines_cannot_be_written(tmp_path: Path) -> None:
+    with slow_disk(tmp_path / "journal") as reader:
+        run = KeptRun(tmp_path / "journal")
+        await eventually(lambda: bool(drained(reader)))
+    await run.run(100)
+    await run.journal.close()  # nobody reads the pipe any more
+    assert run.journal.dropped > 0
+    assert run.journal._segments._file.closed
 
 
 async def test_a_full_disk_harms_nothing_but_the_journal(

@@ -21,7 +21,10 @@ class Ports:
 
 
 def check(ports: Ports, wanted: dict[int, str]) -> None:
-    """`wanted` are the services' ports with their names. Raises Failed for the first that is taken or doubled."""
+    """`wanted` are the services' ports with their names. Raises Failed for the first that is taken or doubled.
+
+    The services' lowest is the one that the flag names, so it comes before those that follow from it.
+    """
     flags = {
         "--port": ports.edge,
         "--admin-port": ports.admin,
@@ -31,7 +34,7 @@ def check(ports: Ports, wanted: dict[int, str]) -> None:
     if ports.consul is not None:
         flags["--consul-port"] = ports.consul
     seen: dict[int, str] = {}
-    for flag, port in [*flags.items(), *(("--services-port", port) for port in wanted)]:
+    for flag, port in [*flags.items(), *(("--services-port", port) for port in sorted(wanted))]:
         if port in seen:
             raise Failed(f"port {port} is wanted twice, by {seen[port]} and {flag}")
         seen[port] = flag

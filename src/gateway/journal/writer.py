@@ -191,16 +191,25 @@ class Journal:
                     self._segments.write(chunk.lines)
                 else:
                     problem = "the segment has a hole"
-                if chunk.last:
-                    self._segments.close()
             except OSError as error:
                 problem, usable = error.strerror or str(error), False
+            if chunk.last:
+                problem = self._close_file() or problem
             try:
                 self._loop.call_soon_threadsafe(self._written, chunk, problem)
             except RuntimeError:  # the loop is closed: nobody waits any more
+                self._close_file()
                 return
             if chunk.last:
                 return
+
+    def _close_file(self) -> str | None:
+        """What was wrong with it; it is closed even so."""
+        try:
+            self._segments.close()
+        except OSError as error:
+            return error.strerror or str(error)
+        return None
 
 
 @contextmanager
