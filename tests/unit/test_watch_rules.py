@@ -159,6 +159,12 @@ async def test_an_answer_that_is_byte_for_byte_the_same_is_not_taken_again() -> 
     assert (watch.view.wakeups, watch.view.empty_wakeups, watch.view.index) == (3, 1, 3)
 
 
+async def test_the_same_answer_is_taken_again_where_it_is_the_first_one_of_a_restarted_agent() -> None:
+    world = World([reply(b"a", 7), reply(b"a", 3), reply(b"a", 4)])
+    await run(world)
+    assert world.taken == [(b"a", Sign.NONE), (b"a", Sign.RESET)]
+
+
 async def test_the_same_answer_is_taken_again_while_it_is_in_doubt() -> None:
     world = World([reply(b"a", 1), reply(b"", 2), reply(b"", 3)])
     world.judge = lambda data: Taken("live" if data else "doubted", changed=False, recheck=None if data else 5)
