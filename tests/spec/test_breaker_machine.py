@@ -106,9 +106,7 @@ class BreakerMachine(RuleBasedStateMachine):
         turns = draws(*[(draw + 3 * step) % 10 / 10 for step in range(10)])
         self.services = Services(self.timers, Counters(), turns, _nobody_waits, self.changes.append, None, None)
         self.services.apply_policies({"orders": ServicePolicy("orders", circuit=self.policy)}, self.now)
-        self.services.apply_view("orders", [instance(name) for name in INSTANCES], self.now)
-        members = self.services.get("orders").members
-        self.members: dict[str, Member] = {key.service_id: member for key, member in members.items()}
+        self._show(INSTANCES)
         self._look()
 
     # --- the guards ---
@@ -189,6 +187,9 @@ class BreakerMachine(RuleBasedStateMachine):
 
     def able_cancel(self) -> list[Attempt]:
         return self.attempts
+
+    def able_register_anew(self) -> list[str]:
+        return list(INSTANCES)
 
     # --- the actions ---
 
@@ -313,7 +314,26 @@ class BreakerMachine(RuleBasedStateMachine):
             self.kept[attempt.instance].probes -= 1
         self._over(attempt)
 
+    @rule(pick=PICKS)
+    def register_anew(self, pick: int) -> None:
+        """`DeliverGone` and `DeliverNew` of `specs/GatewayImpl.tla`: another circuit, of which its past says nothing."""
+        name = _picked(self.able_register_anew(), pick)
+        member = self.members[name]
+        member.in_flight = sum(each.instance == name for each in self.attempts)
+        self._show([each for each in INSTANCES if each != name])
+        self._show(INSTANCES)
+        known = self.members[name] is member
+        assert known is (member.in_flight > 0)
+        self.kept[name] = Kept(epoch=self.kept[name].epoch + 1 if known else 0)
+        self._look("register_anew")
+
     # --- what actions are made of ---
+
+    def _show(self, names: Sequence[str]) -> None:
+        """Makes them what the mirror holds."""
+        self.services.apply_view("orders", [instance(name) for name in names], self.now)
+        members = self._service().members
+        self.members: dict[str, Member] = {key.service_id: member for key, member in members.items()}
 
     def _judge(self, attempt: Attempt, *, failed: bool) -> Judgement:
         return self.services.judge(self.members[attempt.instance], attempt.permit, failed, self.now)
@@ -461,6 +481,7 @@ WEIGHTS = {
     "late_probe": 1,
     "drop": 2,
     "cancel": 1,
+    "register_anew": 1,
 }
 """How often each action is drawn in a long run."""
 PROPERTIES = (
@@ -483,7 +504,7 @@ def walk(machine: BreakerMachine, random: Random) -> None:
 def test_long_runs_take_every_action(mode: CircuitMode, ratio: float) -> None:
     machine, random = BreakerMachine(), Random(3)
     machine.begin_with(failures=3, probes=2, max_open=2, mode=mode, ratio=ratio, draw=0)
-    for _ in range(3_000):
+    for _ in range(5_000):
         walk(machine, random)
         for holds in PROPERTIES:
             holds(machine)
