@@ -28,6 +28,7 @@ class Model:
     name: str
     module: str
     config: str
+    """Like `module`, a path under `specs`."""
     mode: str
     expected: tlc.Size | None
     never_taken: frozenset[str]
@@ -46,7 +47,7 @@ class Model:
             unsound = [word for word in UNSOUND_FOR_LIVENESS if word in read(self.config).split()]
             if unsound:
                 return f"{', '.join(unsound)} in {self.config}: unsound for liveness", False
-        found = tlc.search(tlc.SPECS / self.module, self.config, seconds=seconds)
+        found = tlc.search(tlc.SPECS / self.module, tlc.SPECS / self.config, seconds=seconds)
         if self.deep and found.code is None:
             return f"not finished in {seconds:.0f} s, nothing wrong so far; {found.progress}", True
         if found.code or found.size is None:
@@ -77,8 +78,9 @@ class Mutant:
         with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
             tlc.copy_modules(Path(folder))
             (Path(folder) / self.module).write_text(text.replace(self.old, self.new))
-            (Path(folder) / self.model.config).write_text(only(self.model.config, self.violates))
-            found = tlc.search(Path(folder) / self.model.module, self.model.config, coverage=False, short=True)
+            config = Path(folder) / "Mutant.cfg"
+            config.write_text(only(self.model.config, self.violates))
+            found = tlc.search(Path(folder) / self.model.module, config, coverage=False, short=True)
         if found.code in VIOLATED:
             return f"refuted by {self.violates}", True
         return f"not refuted by {self.violates}: TLC ended with {found.code}\n{found.errors}", False
@@ -101,8 +103,9 @@ class Reached:
             asking = Path(folder) / "Asking.tla"
             asking.write_text(f"---- MODULE Asking ----\nEXTENDS {module}\nNever == {never}\n====\n")
             kind = "PROPERTY" if self.step else "INVARIANT"
-            (Path(folder) / self.model.config).write_text(f"{bare(self.model.config)}\n{kind} Never\n")
-            found = tlc.search(asking, self.model.config, coverage=False, short=True)
+            config = Path(folder) / "Asking.cfg"
+            config.write_text(f"{bare(self.model.config)}\n{kind} Never\n")
+            found = tlc.search(asking, config, coverage=False, short=True)
         if found.code in VIOLATED:
             return "reached", True
         return f"never reached: TLC ended with {found.code}\n{found.errors}", False

@@ -25,7 +25,7 @@ def circuit_steps() -> frozenset[Step]:
         assert found is not None, state
         return found[1]
 
-    return steps("CircuitBreaker.tla", "CircuitBreaker.table.cfg", seen)
+    return steps("CircuitBreaker.tla", "configurations/CircuitBreaker.table.cfg", seen)
 
 
 def ticket_steps() -> frozenset[Step]:
@@ -36,7 +36,7 @@ def ticket_steps() -> frozenset[Step]:
         assert found is not None, state
         return " ".join("over" if each in _ENDED else each for each in _TICKET.findall(found[1]))
 
-    return of_one(steps("GatewayWorlds.tla", "GatewayImpl.ticket.cfg", seen))
+    return of_one(steps("GatewayWorlds.tla", "configurations/GatewayImpl.ticket.cfg", seen))
 
 
 def circuit() -> str:

@@ -28,7 +28,8 @@ def steps(module: str, config: str, seen: Callable[[str], str]) -> frozenset[Ste
     """
     with tempfile.TemporaryDirectory(prefix="graph-") as folder:
         dump = Path(folder) / "graph"
-        found = tlc.search(tlc.SPECS / module, config, ("-dump", "dot,actionlabels", str(dump)), coverage=False)
+        dumping = ("-dump", "dot,actionlabels", str(dump))
+        found = tlc.search(tlc.SPECS / module, tlc.SPECS / config, dumping, coverage=False)
         if found.code or found.size is None:
             raise RuntimeError(f"TLC ended with {found.code}:\n{found.errors}")
         text = dump.with_suffix(".dot").read_text()

@@ -80,14 +80,14 @@ def copy_modules(folder: Path) -> None:
 
 def search(
     module: Path,
-    config: str,
+    config: Path,
     options: Sequence[str] = (),
     seconds: float | None = None,
     *,
     coverage: bool = True,
     short: bool = False,
 ) -> Search:
-    """Checks a module under a configuration in the same folder, with one worker, so that the depth is exact.
+    """Checks a module under a configuration, with one worker, so that the depth is exact.
 
     Without `coverage` it is quicker, and nothing counts as never taken; `short` is for one that ends within seconds,
     which Java then does not spend on compiling better. With `seconds` the search is stopped when they
@@ -96,7 +96,7 @@ def search(
     with tempfile.TemporaryDirectory(prefix="tlc-") as scratch:
         compiler = ["-XX:TieredStopAtLevel=1"] if short else []
         java = [*command(), *compiler, f"-Djava.io.tmpdir={scratch}", "tlc2.TLC"]
-        fixed = ["-workers", "1", "-metadir", scratch, "-config", config, *(("-coverage", "1") if coverage else ())]
+        fixed = ["-workers", "1", "-metadir", scratch, "-config", str(config.resolve()), *(("-coverage", "1") if coverage else ())]
         try:
             done = subprocess.run(
                 [*java, *fixed, *options, module.name],

@@ -59,11 +59,11 @@ def validate(lines: Sequence[Line], seconds: float = 120.0) -> Validation:
     with tempfile.TemporaryDirectory(prefix="trace-") as folder:
         tlc.copy_modules(Path(folder))
         (Path(folder) / "Journal.tla").write_text(journal.module())
-        (Path(folder) / "Journal.cfg").write_text(journal.configuration())
+        config = Path(folder) / "Journal.cfg"
+        config.write_text(journal.configuration())
         short = len(lines) < _SHORT
-        found = tlc.search(
-            Path(folder) / "Journal.tla", "Journal.cfg", ("-deadlock",), seconds, coverage=False, short=short
-        )
+        module = Path(folder) / "Journal.tla"
+        found = tlc.search(module, config, ("-deadlock",), seconds, coverage=False, short=short)
     if found.code == 0 and found.size is not None:
         return Validation(found.size.depth - 1, len(lines), journal.places, None)
     if found.code in {12, 13}:

@@ -316,7 +316,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @rule(pick=PICKS)
     def register_anew(self, pick: int) -> None:
-        """`DeliverGone` and `DeliverNew` of `specs/GatewayImpl.tla`: another circuit, of which its past says nothing."""
+        """`DeliverGone` and `DeliverNew` of `specs/GatewayImpl.tla`: a circuit without a past."""
         name = _picked(self.able_register_anew(), pick)
         member = self.members[name]
         member.in_flight = sum(each.instance == name for each in self.attempts)
