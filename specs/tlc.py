@@ -96,11 +96,14 @@ def search(
     with tempfile.TemporaryDirectory(prefix="tlc-") as scratch:
         compiler = ["-XX:TieredStopAtLevel=1"] if short else []
         java = [*command(), *compiler, f"-Djava.io.tmpdir={scratch}", "tlc2.TLC"]
-        fixed = ["-workers", "1", "-metadir", scratch, "-config", str(config.resolve()), *(("-coverage", "1") if coverage else ())]
+        # TLC takes a path as relative to the module's.
+        fixed = ["-workers", "1", "-metadir", scratch, "-config", str(config.resolve())]
+        if coverage:
+            fixed += ["-coverage", "1"]
         try:
             done = subprocess.run(
                 [*java, *fixed, *options, module.name],
-                cwd=module.parent,  # TLC takes every path as relative to the module's
+                cwd=module.parent,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
