@@ -35,6 +35,8 @@ from gateway.journal.monitor import Monitor
 from gateway.journal.stream import EventListener, EventStream
 from gateway.journal.violations import Violations
 from gateway.journal.writer import Journal
+from gateway.pipeline.stage import Pipelines
+from gateway.pipeline.stages import STAGES
 from gateway.proxy.aiohttp_upstream import AiohttpUpstream
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.listener import Listener, require_c_parser
@@ -94,12 +96,14 @@ async def _run(settings: Settings) -> None:
 class _Sink:
     """Brings what discovery tells into the core, and closes the connections of instances that are gone."""
 
-    def __init__(self, conductor: Conductor, upstream: Upstream) -> None:
+    def __init__(self, conductor: Conductor, pipelines: Pipelines, upstream: Upstream) -> None:
         self._conductor = conductor
+        self._pipelines = pipelines
         self._upstream = upstream
 
     def routes(self, routes: Sequence[Route]) -> None:
         self._conductor.apply_routes(routes)
+        self._pipelines.retain(frozenset(route.name for route in routes))
 
     def policies(self, policies: Mapping[str, ServicePolicy]) -> None:
         self._conductor.apply_policies(policies)
@@ -140,11 +144,12 @@ class App:
         self._consul_address = consul_settings.address
         self._client = ConsulClient(consul_settings)
         self._upstream = AiohttpUpstream(proxy_options)
-        self._sink = _Sink(self._conductor, self._upstream)
+        self._pipelines = Pipelines(STAGES)
+        self._sink = _Sink(self._conductor, self._pipelines, self._upstream)
         self._discovery = self._new_discovery()
         self._metrics = Metrics(self._metric_sources(), gateway_id=settings.gateway_id, mode=settings.mode)
         observer = Observer(self._metrics, self._access)
-        self._listener = Listener(self._conductor, self._upstream, proxy_options, observer)
+        self._listener = Listener(self._conductor, self._pipelines, self._upstream, proxy_options, observer)
         self._admin = AdminServer(self, settings.admin_listen.host, settings.admin_listen.port)
 
     async def run(self) -> None:

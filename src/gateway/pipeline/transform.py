@@ -1,6 +1,6 @@
 """A route's filters, applied: the path and the headers on the way in, the headers on the way out.
 
-Pure functions. Names and values in filters were checked when the route was read, so nothing here can write a line
+Names and values in filters were checked when the route was read, so nothing here can write a line
 break, or touch a header that frames or addresses a message.
 """
 
@@ -8,9 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.core.model import EditRequestHeaders, EditResponseHeaders, Filter, HeaderEdit, StripPrefix
+from gateway.core.model import EditRequestHeaders, EditResponseHeaders, Filter, HeaderEdit, Route, StripPrefix
+from gateway.pipeline.stage import Call, Field, ResponseHead
 
-Field = tuple[str, str]
+
+class Transform:
+    """The stage of a route's filters."""
+
+    def __init__(self, filters: Sequence[Filter]) -> None:
+        self._filters = filters
+
+    @classmethod
+    def of(cls, route: Route) -> Transform | None:
+        return cls(route.filters) if route.filters else None
+
+    def request(self, call: Call) -> None:
+        call.path, call.fields = transform_request(self._filters, call.path, call.fields)
+
+    def response(self, _: Call, head: ResponseHead) -> None:
+        """What the gateway itself answers stays as it is."""
+        if not head.ours:
+            head.fields = transform_response(self._filters, head.fields)
 
 
 def transform_request(filters: Sequence[Filter], path: str, fields: Sequence[Field]) -> tuple[str, list[Field]]:

@@ -19,7 +19,7 @@ from gateway.core.tickets import Attempt
 from gateway.proxy.fields import Field, head, is_safe_value
 from gateway.proxy.hop_headers import BadField, sift_response
 from gateway.proxy.options import ProxyOptions
-from gateway.proxy.refusals import phrase
+from gateway.proxy.own_answer import phrase
 from gateway.proxy.streams import PipedTunnel
 from gateway.proxy.upload import Upload
 from gateway.proxy.upstream import ClientBodyFailure, Tunnel, UpstreamFailure, UpstreamRequest

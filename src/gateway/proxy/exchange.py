@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -10,13 +11,14 @@ from aiohttp import web
 from gateway.core.model import Instance, Outcome, Reason, Route
 from gateway.core.paths import has_escaped_slash
 from gateway.core.tickets import Attempt, Broken, Deliver, Failure, Head, Reject, Send, Ticket
-from gateway.pipeline.transform import transform_request, transform_response
+from gateway.pipeline.stage import Answer, Call, ResponseHead, Stage
 from gateway.proxy import via
 from gateway.proxy.bodies import RequestBody
 from gateway.proxy.client_connection import ClientConnection
 from gateway.proxy.conductor import Waiting
 from gateway.proxy.facts import Inbound
 from gateway.proxy.fields import Field
+from gateway.proxy.own_answer import own_answer
 from gateway.proxy.records import AttemptRecord, RequestRecord
 from gateway.proxy.refusals import Refusal, Refused
 from gateway.proxy.request_id import request_id
@@ -45,6 +47,7 @@ class Exchange:
         "_began",
         "_body",
         "_bytes_out",
+        "_call",
         "_connection",
         "_deadline",
         "_detail",
@@ -57,6 +60,7 @@ class Exchange:
         "_request",
         "_request_id",
         "_route",
+        "_stages",
         "_status",
         "_ticket",
         "_trace",
@@ -71,6 +75,9 @@ class Exchange:
         self._began = self._loop.time()
         self._inbound: Inbound | None = None
         self._route: Route | None = None
+        self._call: Call | None = None
+        self._stages: list[Stage] = []
+        """Those that the request went through."""
         self._ticket: Ticket | None = None
         self._attempt: Attempt | None = None
         self._attempt_began = 0.0
@@ -118,6 +125,10 @@ class Exchange:
             self._expect_body(route, inbound)
         if route.timeouts.request:
             self._deadline = self._began + route.timeouts.request
+        answer = await self._through_stages(route, inbound)
+        if answer is not None:
+            self._answer(answer)
+            return
         decision: Send | Reject | Broken | None = await forwarder.conductor.admit(route, inbound.facts)
         while isinstance(decision, Send):
             decision = await self._try(decision.attempt)
@@ -128,6 +139,31 @@ class Exchange:
             self._refuse(refusal, close=decision.reason in _OF_THE_BODY)
         elif decision is not None:
             self._cut_off(Outcome.BROKEN)
+
+    async def _through_stages(self, route: Route, inbound: Inbound) -> Answer | None:
+        """What a stage answers, None where all of them let the request go on."""
+        facts = inbound.facts
+        call = self._call = Call(facts, route, inbound.host, facts.path, inbound.query, self._fields(inbound))
+        for stage in self._forwarder.pipelines.of(route):
+            verdict = stage.request(call)
+            if verdict is not None and not isinstance(verdict, Answer):
+                verdict = await verdict
+            self._stages.append(stage)
+            if verdict is not None:
+                return verdict
+        return None
+
+    def _fields(self, inbound: Inbound) -> list[Field]:
+        """The client's headers without those of its connection, and ours."""
+        forwarder, connection, facts, sifted = self._forwarder, self._connection, inbound.facts, inbound.sifted
+        return [
+            *sifted.passed,
+            *forwarder.forwarding.fields(
+                connection.peer, facts.client_ip, "http", inbound.host, forwarder.port, sifted.hops
+            ),
+            ("Via", via.extended(sifted.hops.get("via", ()), forwarder.options.gateway_id, inbound.version)),
+            ("X-Request-Id", self._request_id),
+        ]
 
     def _expect_body(self, route: Route, inbound: Inbound) -> None:
         options, limit = self._forwarder.options, route.limits.body
@@ -190,27 +226,16 @@ class Exchange:
         """What goes upstream, the same for all attempts."""
         if self._outgoing is not None:
             return self._outgoing
-        inbound, route, forwarder, connection = self._inbound, self._route, self._forwarder, self._connection
+        inbound, call = self._inbound, self._call
         assert inbound is not None
-        assert route is not None
-        facts, sifted = inbound.facts, inbound.sifted
-        fields: list[Field] = [
-            *sifted.passed,
-            *forwarder.forwarding.fields(
-                connection.peer, facts.client_ip, "http", inbound.host, forwarder.port, sifted.hops
-            ),
-            ("Via", via.extended(sifted.hops.get("via", ()), forwarder.options.gateway_id, inbound.version)),
-            ("X-Request-Id", self._request_id),
-        ]
-        path = facts.path
-        if route.filters:
-            path, fields = transform_request(route.filters, path, fields)
+        assert call is not None
+        route = call.route
         timeouts = route.timeouts
         self._outgoing = UpstreamRequest(
-            method=facts.method,
-            target=path + inbound.query,
-            host=inbound.host,
-            fields=fields,
+            method=call.facts.method,
+            target=call.path + call.query,
+            host=call.host,
+            fields=call.fields,
             body=self._body,
             upgrade=inbound.upgrade if route.websocket else None,
             attempt_timeout=timeouts.attempt,
@@ -226,7 +251,7 @@ class Exchange:
         assert route is not None
         assert inbound is not None
         self._note(response.status, None)
-        fields = self._answer_fields(route, response)
+        fields = self._answer_fields(response)
         if response.status == _SWITCHING_PROTOCOLS:
             await self._tunnel(attempt, response, fields, route)
             return
@@ -254,10 +279,8 @@ class Exchange:
             forwarder.conductor.abandon(attempt.ticket)
             self._cut_off(Outcome.ABANDONED)
 
-    def _answer_fields(self, route: Route, response: UpstreamResponse) -> list[Field]:
-        fields = list(response.fields)
-        if route.filters:
-            fields = transform_response(route.filters, fields)
+    def _answer_fields(self, response: UpstreamResponse) -> list[Field]:
+        fields = self._back_through_stages(ResponseHead(response.status, list(response.fields)))
         received_via = [value for name, value in fields if name.lower() == "via"]
         if received_via:
             fields = [field for field in fields if field[0].lower() != "via"]
@@ -290,34 +313,50 @@ class Exchange:
             and (body is None or body.complete)
         )
 
+    def _back_through_stages(self, head: ResponseHead) -> list[Field]:
+        if self._call is not None:
+            for stage in reversed(self._stages):
+                stage.response(self._call, head)
+        return head.fields
+
     # --- endings ---
 
-    def _refuse(self, refusal: Refusal, *, close: bool = False) -> None:
+    def _answer(self, answer: Answer) -> None:
+        """What a stage answers."""
+        self._detail = answer.note
+        if answer.reason is not None:
+            refusal = Refusal(answer.reason, answer.detail, retry_after=answer.retry_after)
+            self._refuse(refusal, added=answer.fields)
+        elif self._answer_ourselves(answer.status, answer.fields, answer.body, close=False):
+            self._outcome = Outcome.RESPONDED
+
+    def _refuse(self, refusal: Refusal, *, added: Sequence[Field] = (), close: bool = False) -> None:
         if self._status is not None:
             self._cut_off(self._outcome)
             return
         self._reason = refusal.reason
         self._detail = self._detail or refusal.detail
-        version = "1.1" if self._inbound is None else self._inbound.version
+        body = refusal.body(self._request_id)
+        self._answer_ourselves(refusal.code, [*refusal.fields(), *added], body, close=close)
+
+    def _answer_ourselves(self, status: int, fields: Sequence[Field], body: bytes, *, close: bool) -> bool:
+        """Whether the client was there to be answered."""
         unread = not self._request.content.is_eof()
         self.keep_alive = not close and not unread and self._may_go_on()
         connection = None if self.keep_alive else "close"
-        if self.keep_alive and version == "1.0":
+        if self.keep_alive and self._inbound is not None and self._inbound.version == "1.0":
             connection = "keep-alive"
-        answer = refusal.rendered(
-            self._request_id,
-            self._forwarder.via,
-            self._forwarder.dates.now(),
-            bodiless=self._request.method == "HEAD",
-            connection=connection,
-        )
+        head = ResponseHead(status, [*fields, *self._forwarder.fields(self._request_id)], ours=True)
+        fields = self._back_through_stages(head)
+        bodiless = self._request.method == "HEAD"
         try:
-            self._connection.write(answer)
+            self._connection.write(own_answer(status, fields, body, bodiless=bodiless, connection=connection))
         except ConnectionError:
             self.keep_alive = False
-            return
-        self._status = refusal.code
-        self._bytes_out = 0 if self._request.method == "HEAD" else len(refusal.body(self._request_id))
+            return False
+        self._status = status
+        self._bytes_out = 0 if bodiless else len(body)
+        return True
 
     def _leave(self) -> None:
         """The client has gone; nothing is held against an instance."""

@@ -8,14 +8,17 @@ from collections.abc import Callable
 from aiohttp import web
 
 from gateway.core.model import Outcome, Reason
+from gateway.pipeline.stage import Pipelines
 from gateway.proxy import via
 from gateway.proxy.client_connection import ClientConnection, Written
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.dates import DateClock
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.facts import Reader
+from gateway.proxy.fields import Field
 from gateway.proxy.forwarded import Forwarding
 from gateway.proxy.options import ProxyOptions
+from gateway.proxy.own_answer import own_answer
 from gateway.proxy.records import RequestObserver, RequestRecord
 from gateway.proxy.refusals import Refusal
 from gateway.proxy.request_id import request_id
@@ -28,12 +31,14 @@ class Forwarder:
     def __init__(
         self,
         conductor: Conductor,
+        pipelines: Pipelines,
         upstream: Upstream,
         options: ProxyOptions,
         observer: RequestObserver,
         logger: logging.Logger,
     ) -> None:
         self.conductor = conductor
+        self.pipelines = pipelines
         self.upstream = upstream
         self.options = options
         self.observer = observer
@@ -42,7 +47,7 @@ class Forwarder:
         self.reader = Reader(options, self.forwarding)
         self.dates = DateClock()
         self.port = options.port
-        self.via = via.extended((), options.gateway_id)
+        self._via = via.extended((), options.gateway_id)
         self.draining = False
         self.in_flight = 0
         self.on_idle: Callable[[], None] | None = None
@@ -66,6 +71,10 @@ class Forwarder:
                 self.on_idle()
         return self._go_on if exchange.keep_alive else self._hang_up
 
+    def fields(self, request_id: str) -> list[Field]:
+        """What all answers of the gateway itself have."""
+        return [("Date", self.dates.now()), ("Via", self._via), ("X-Request-Id", request_id)]
+
     def _tell(self, record: RequestRecord) -> None:
         try:
             self.observer.request_ended(record)
@@ -77,7 +86,8 @@ class Forwarder:
         """Answers, and records, input that no request could be read from."""
         refusal = Refusal(reason)
         name = request_id((), trusted=False)
-        answer = refusal.rendered(name, self.via, self.dates.now(), bodiless=False, connection="close")
+        fields = [*refusal.fields(), *self.fields(name)]
+        answer = own_answer(refusal.code, fields, refusal.body(name), bodiless=False, connection="close")
         sent = 0
         try:
             connection.write(answer)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from aiohttp import http_parser
 
+from gateway.pipeline.stage import Pipelines
 from gateway.proxy.client_connection import ClientServer
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.forwarding import Forwarder
@@ -35,11 +36,16 @@ class Listener:
     """Serves clients on one port of one event loop."""
 
     def __init__(
-        self, conductor: Conductor, upstream: Upstream, options: ProxyOptions, telemetry: RequestObserver
+        self,
+        conductor: Conductor,
+        pipelines: Pipelines,
+        upstream: Upstream,
+        options: ProxyOptions,
+        telemetry: RequestObserver,
     ) -> None:
         self._options = options
         self._upstream = upstream
-        self._forwarder = Forwarder(conductor, upstream, options, telemetry, logger)
+        self._forwarder = Forwarder(conductor, pipelines, upstream, options, telemetry, logger)
         self._server: ClientServer | None = None
         self._sockets: asyncio.Server | None = None
 

@@ -9,9 +9,9 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 
 from gateway.core.model import Reason
+from gateway.proxy.fields import Field
 
 PROBLEM_TYPE = "urn:alims-gateway:problem:"
 
@@ -73,32 +73,11 @@ class Refusal:
         problem["request_id"] = request_id
         return json.dumps(problem).encode()
 
-    def rendered(self, request_id: str, via: str, date: str, *, bodiless: bool, connection: str | None) -> bytes:
-        """The whole response. `bodiless` for HEAD; `connection` is the value of `Connection`, if there is one."""
-        body = self.body(request_id)
-        status = self.code
-        lines = [
-            f"HTTP/1.1 {status} {phrase(status)}",
-            "Content-Type: application/problem+json",
-            f"Content-Length: {len(body)}",
-            "Cache-Control: no-store",
-            f"Date: {date}",
-            f"Via: {via}",
-            f"X-Request-Id: {request_id}",
-        ]
+    def fields(self) -> list[Field]:
+        """What a refusal has besides what all answers of the gateway have."""
+        found = [("Content-Type", "application/problem+json"), ("Cache-Control", "no-store")]
         if self.retry_after is not None:
-            lines.append(f"Retry-After: {max(1, math.ceil(self.retry_after))}")
+            found.append(("Retry-After", str(max(1, math.ceil(self.retry_after)))))
         if self.reason is Reason.METHOD_NOT_ALLOWED:
-            lines.append("Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH")
-        if connection is not None:
-            lines.append(f"Connection: {connection}")
-        head = ("\r\n".join(lines) + "\r\n\r\n").encode()
-        return head if bodiless else head + body
-
-
-def phrase(status: int) -> str:
-    """The usual reason phrase; empty for a status that has none."""
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
+            found.append(("Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"))
+        return found

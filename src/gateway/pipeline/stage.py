@@ -1,0 +1,91 @@
+"""What happens to a request around the forwarding: stages in a row, each with one method each way.
+
+On the way in a stage reads the call, changes what goes upstream, or answers itself; on the way out it changes the head
+of the response. A route's stages are made once for each of its versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.core.facts import RequestFacts
+from gateway.core.model import Reason, Route
+
+Field = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Call:
+    """One request on its way through its route's stages. `facts` are the client's; the rest goes upstream."""
+
+    facts: RequestFacts
+    route: Route
+    host: str | None
+    """`Host` as it is sent."""
+    path: str
+    """Normalised."""
+    query: str
+    """Raw, with its question mark; empty where there is none."""
+    fields: list[Field]
+    """The headers, but for those that frame the message."""
+
+
+@dataclass(slots=True)
+class ResponseHead:
+    """The head of an answer to the client. `ours`: the gateway itself answers, not an instance."""
+
+    status: int
+    fields: list[Field]
+    ours: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a stage answers instead of going on. With a `reason` it is a refusal, and has that reason's status and
+    problem document; without, it has `status` and `body`."""
+
+    reason: Reason | None = None
+    detail: str | None = None
+    """For the client: echoes nothing."""
+    note: str | None = None
+    """For the log alone."""
+    retry_after: float | None = None
+    """Seconds."""
+    status: int = 200
+    fields: tuple[Field, ...] = ()
+    body: bytes = b""
+
+
+Verdict = Answer | None
+"""None: go on."""
+
+
+class Stage(Protocol):
+    def request(self, call: Call, /) -> Verdict | Awaitable[Verdict]:
+        """At once wherever it can be."""
+
+    def response(self, call: Call, head: ResponseHead, /) -> None:
+        """Of those that the request went through, the last one first."""
+
+
+class Pipelines:
+    """The stages of each route. `makers` are in their order; one makes None for a route without its stage."""
+
+    def __init__(self, makers: Sequence[Callable[[Route], Stage | None]]) -> None:
+        self._makers = makers
+        self._made: dict[str, tuple[Route, tuple[Stage, ...]]] = {}
+
+    def of(self, route: Route) -> tuple[Stage, ...]:
+        made = self._made.get(route.name)
+        if made is not None and made[0] is route:
+            return made[1]
+        stages = tuple(stage for make in self._makers if (stage := make(route)) is not None)
+        self._made[route.name] = (route, stages)
+        return stages
+
+    def retain(self, names: frozenset[str]) -> None:
+        """Forgets routes that are gone."""
+        for name in self._made.keys() - names:
+            del self._made[name]
