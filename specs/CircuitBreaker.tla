@@ -183,7 +183,8 @@ FairSpec == Spec /\ Fairness
 Symmetry == Permutations(Instances)
 
 -----------------------------------------------------------------------------
-\* Safety. The properties speak of states and steps, not of the actions' definitions.
+\* Safety. The properties speak of states and steps, not of the actions' definitions; but that an attempt which ends was
+\* judged, and how, no state tells.
 
 TypeOK ==
     /\ circuit_states \in [Instances -> {"closed", "open", "half_open"}]
@@ -224,6 +225,8 @@ CircuitBreakerSafety ==
                 \/ circuit_states[i] = "half_open" /\ attempts[i][Probe] < HalfOpenProbes
             /\ consecutive_failures'[i] >= ConsecutiveFailures /\ consecutive_failures'[i] # consecutive_failures[i] =>
                 NotClosed >= MaxOpen
+            /\ Fail(i) => consecutive_failures'[i] = consecutive_failures[i] + 1 /\ consecutive_failures'[i] < ConsecutiveFailures
+            /\ Succeed(i) => consecutive_failures'[i] = 0
        /\ NotClosed' <= MaxOpen
       ]_vars
 

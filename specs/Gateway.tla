@@ -15,10 +15,9 @@ CONSTANTS
 VARIABLES
     tickets,     \* of each ticket, what has become of it
     at,          \* of each ticket, the instance that its attempt is on
-    fit,         \* instances that the mirror's health lets be picked
-    permitting   \* instances whose circuit permits another attempt
+    allowed      \* of each ticket, the instances that its routes, their health and their circuits let it be sent to
 
-vars == <<tickets, at, fit, permitting>>
+vars == <<tickets, at, allowed>>
 
 Symmetry == Permutations(Tickets) \cup Permutations(Instances)
 
@@ -30,22 +29,17 @@ Waiting == {t \in Tickets : tickets[t] = "waiting"}
 -----------------------------------------------------------------------------
 \* The steps of a ticket. With each the world changes as it likes.
 
-Turns ==
-    /\ fit' \in SUBSET Instances
-    /\ permitting' \in SUBSET Instances
+Turns == allowed' \in [Tickets -> SUBSET Instances]
 
 Becomes(t, state, place) ==
     /\ tickets' = [tickets EXCEPT ![t] = state]
     /\ at' = [at EXCEPT ![t] = place]
     /\ Turns
 
-\* An instance that gives the place of its last probe back may be asked again with the same step.
-MayGo(t, i) == i \in fit /\ (i \in permitting \/ i = at[t])
-
 \* A ticket is opened, or picked up again after an attempt that may be repeated.
 Send(t) ==
     /\ tickets[t] # "responding"
-    /\ \E i \in Instances : MayGo(t, i) /\ Becomes(t, "attempting", i)
+    /\ \E i \in allowed[t] : Becomes(t, "attempting", i)
 
 Wait(t) ==
     /\ tickets[t] \notin {"waiting", "responding"}
@@ -65,15 +59,13 @@ World == UNCHANGED <<tickets, at>> /\ Turns
 TypeOK ==
     /\ tickets \in [Tickets -> Live \cup Ended]
     /\ at \in [Tickets -> Instances \cup {Nowhere}]
-    /\ fit \in SUBSET Instances
-    /\ permitting \in SUBSET Instances
+    /\ allowed \in [Tickets -> SUBSET Instances]
 
 \* Before the first request every place is free, which is as good as ended.
 Init ==
     /\ tickets = [t \in Tickets |-> "responded"]
     /\ at = [t \in Tickets |-> Nowhere]
-    /\ fit \in SUBSET Instances
-    /\ permitting \in SUBSET Instances
+    /\ allowed \in [Tickets -> SUBSET Instances]
 
 Next ==
     \/ World
@@ -91,7 +83,7 @@ NoRequestLoss ==
       ]_vars
 
 RoutingCorrectness ==
-    [][\A t \in Tickets : tickets'[t] = "attempting" /\ at'[t] # at[t] => at'[t] \in fit /\ at'[t] \in permitting]_vars
+    [][\A t \in Tickets : tickets'[t] = "attempting" /\ at'[t] # at[t] => at'[t] \in allowed[t]]_vars
 
 BoundedQueue == Cardinality(Waiting) <= MaxWaiting
 =============================================================================

@@ -439,7 +439,10 @@ Realistic(t, good) ==
     /\ reality[requests[t].instance] \in (IF good THEN {"any", "well"} ELSE {"any", "failing"})
 
 Effects == {"none", "trip", "probes_passed", "probe_failed", "held"}
-Matched == {routing_table[name] : name \in Routes} \ {NoRoute}
+
+\* A request goes by the version that it matched, which an edit may have replaced before the ticket is opened. When each
+\* was in force is not kept: any may be opened at any time.
+Matched == UNION {{table[name] : name \in Routes} : table \in Tables} \ {NoRoute}
 
 OpenSent(t) ==
     /\ \E r \in Matched : \E b \in r.backends, i \in Instances : RouteRequestSend(t, r, b, i)

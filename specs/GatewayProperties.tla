@@ -16,13 +16,22 @@ TypeOK ==
         /\ requests[t].instance \in Instances \cup {Nowhere}
         /\ requests[t].permit \in {"ordinary", "probe", "spent"}
 
+\* The versions of routes that operators wrote.
+Written == UNION {{table[name] : name \in Routes} : table \in Tables} \ {NoRoute}
+
 Picks(t) == requests'[t].state = "attempting" /\ requests[t].state # "attempting"
 
+\* A ticket is opened by a version of a route that operators wrote, and keeps it until it has ended.
 \* A pick takes only an instance that the mirror holds at that moment, so never one whose removal was delivered; for a
 \* backend of the ticket's own route, which selects it; that passes or warns with a weight, unless the backend lets a
 \* panic pick and has nothing better.
 RoutingCorrectness ==
-    [][\A t \in Tickets : Picks(t) =>
+    /\ [][\A t \in Tickets :
+            IF requests[t].state \in Live
+            THEN requests'[t].state \in Live => requests'[t].route = requests[t].route
+            ELSE requests'[t].state \in Live => requests'[t].route \in Written
+         ]_vars
+    /\ [][\A t \in Tickets : Picks(t) =>
         LET ticket == requests'[t]
             b == ticket.backend
             entry == mirror[ticket.instance]
@@ -37,10 +46,21 @@ RoutingCorrectness ==
                \/ /\ b.panic # "none"
                   /\ ~\E j \in Instances : better(j)
                   /\ entry.weighs_passing /\ Severity[entry.health] <= Severity[b.panic]
-      ]_vars
+         ]_vars
 
-\* Where a circuit is enforced, attempts begin only while it is closed, or as probes. Failures in a row open it, unless
-\* `max_open` forbids another open one; and none opens beyond that share.
+\* An attempt of ticket t, which still counted, was judged a failure of instance i; or a success. (One whose ticket is
+\* rejected with it cannot be told from one that said nothing.)
+Failed(t, i) ==
+    /\ requests[t].instance = i /\ requests[t].permit = "ordinary"
+    /\ \/ /\ requests[t].state = "attempting" /\ requests'[t].state \in Deciding \cup {"responding"}
+          /\ requests'[t].permit = "spent"
+       \/ requests[t].state = "responding" /\ requests'[t].state = "broken"
+Succeeded(t, i) ==
+    /\ requests[t].instance = i /\ requests[t].permit = "ordinary"
+    /\ requests[t].state = "responding" /\ requests'[t].state = "responded"
+
+\* Where a circuit is enforced, attempts begin only while it is closed, or as probes. Failures in a row are counted, and
+\* open it, unless `max_open` forbids another open one; and none opens beyond that share.
 CircuitBreakerSafety ==
     [][\A i \in Instances :
         LET p == policies[ServiceOf[i]]
@@ -53,8 +73,12 @@ CircuitBreakerSafety ==
                 \A t \in Tickets : Picks(t) /\ requests'[t].instance = i =>
                     before.state = "closed" \/ (before.state = "half_open" /\ requests'[t].permit = "probe")
             /\ before.state = "closed" /\ after.state = "open" => Cardinality(not_closed) < allowed
-            /\ after.failures > before.failures /\ p.consecutive_failures > 0
-                /\ after.failures >= p.consecutive_failures => Cardinality(not_closed) >= allowed
+            /\ before.state = "closed" /\ p.mode # "off" => \A t \in Tickets :
+                /\ Failed(t, i) =>
+                    IF p.consecutive_failures > 0 /\ before.failures + 1 >= p.consecutive_failures
+                    THEN after.state = "open" \/ Cardinality(not_closed) >= allowed
+                    ELSE after.state = "open" \/ after.failures = Least(before.failures + 1, FailuresKept)
+                /\ Succeeded(t, i) => after.failures = 0
       ]_vars
 
 \* Along the four edges only, each with what it asks for; what the mirror takes away or brings anew starts closed.
@@ -139,22 +163,40 @@ AtMostOnePerInstance ==
             \A u \in Tickets \ {t} : requests[u].instance # i
       ]_vars
 
-\* A retry goes to an instance that was tried only where no other of its backend would be permitted.
+\* At most so many requests of a route are out as the ticket's version of it allows.
+InFlightBounded ==
+    [][\A t \in Tickets :
+        LET r == requests'[t].route IN
+        Picks(t) /\ r.in_flight > 0 =>
+            Cardinality({u \in Tickets \ {t} : requests[u].state \in Flying /\ requests[u].route.name = r.name})
+                < r.in_flight
+      ]_vars
+
+\* No more attempts than the route allows, and one goes to an instance that was tried only where no other of its
+\* backend would be permitted.
 RetryElsewhere ==
     [][\A t \in Tickets :
         LET ticket == requests'[t] IN
-        Picks(t) /\ ticket.tried # {} /\ ticket.instance \in ticket.tried =>
-            ~\E i \in Instances \ ticket.tried :
-                /\ mirror[i] # Absent /\ ServiceOf[i] = ticket.backend.service
-                /\ ticket.backend.selection \in mirror[i].selections
-                /\ mirror[i].health = "passing" /\ mirror[i].weighs_passing
-                /\ circuit_states[i].state = "closed"
+        Picks(t) =>
+            /\ ticket.attempts <= ticket.route.attempts
+            /\ ticket.instance \in ticket.tried =>
+                ~\E i \in Instances \ ticket.tried :
+                    /\ mirror[i] # Absent /\ ServiceOf[i] = ticket.backend.service
+                    /\ ticket.backend.selection \in mirror[i].selections
+                    /\ \/ mirror[i].health = "passing" /\ mirror[i].weighs_passing
+                       \/ mirror[i].health = "warning" /\ mirror[i].weighs_warning
+                    /\ LET p == policies[ServiceOf[i]] IN
+                       \/ circuit_states[i].state = "closed" \/ p.mode # "enforce"
+                       \/ circuit_states[i].state = "half_open" /\ circuit_states[i].probes < p.half_open_probes
       ]_vars
+
+\* In the code one of these follows in the very step that makes it possible, whatever flaps meanwhile.
+Wakes(t) == LeaveQueue(t) \/ ChangeLane(t) \/ FindNone(t) \/ Expire(t)
 
 \* Deadlock freedom: a ticket that is not over has a step that needs neither Consul, nor its instance, nor its client.
 NoDeadlock ==
     \A t \in Tickets :
-        CASE requests[t].state = "queued" -> CanGo(t) \/ ENABLED RejectLate(t)
+        CASE requests[t].state = "queued" -> ENABLED Wakes(t)
           [] requests[t].state = "attempting" -> ENABLED TimeOut(t)
           [] requests[t].state = "responding" -> ENABLED Cut(t)
           [] requests[t].state \in Deciding -> ENABLED Conclude(t)
@@ -165,9 +207,6 @@ NoDeadlock ==
 
 \* Tickets of the other services get no fairness at all: their instances hang, and not even their time-outs come.
 OfFair(t) == requests[t].backend.service \in FairServices
-
-\* In the code one of these follows in the very step that makes it possible, whatever flaps meanwhile.
-Wakes(t) == LeaveQueue(t) \/ ChangeLane(t) \/ FindNone(t) \/ Expire(t)
 
 Fairness ==
     /\ \A t \in Tickets : WF_vars(OfFair(t) /\ Conclude(t))

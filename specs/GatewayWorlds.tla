@@ -34,6 +34,11 @@ OneAttempt == {[name \in {"r"} |-> RouteTo("r", {To("orders")}, 1, 0, 1)]}
 OneInFlight == {[name \in {"r"} |-> RouteTo("r", {To("orders")}, 2, 1, 1)]}
 Panicking == {[name \in {"r"} |-> RouteTo("r", {[To("orders") EXCEPT !.panic = "critical"]}, 1, 0, 1)]}
 Enforced == {[service \in {"orders"} |-> CircuitPolicy]}
+\* By a share of the window alone, with two probes; and an edit that turns circuits off.
+ByRatio ==
+    {[service \in {"orders"} |->
+        [CircuitPolicy EXCEPT !.consecutive_failures = 0, !.failure_ratio = TRUE, !.half_open_probes = 2, !.mode = mode]]
+        : mode \in {"enforce", "off"}}
 Capped == {[service \in {"orders"} |-> [CircuitPolicy EXCEPT !.in_flight_per_instance = 1]]}
 Unguarded == {[service \in {"orders"} |-> [CircuitPolicy EXCEPT !.mode = "off", !.in_flight_per_instance = 1]]}
 
@@ -55,6 +60,9 @@ HalfMayOpen ==
 
 Backends == UNION {UNION {table[name].backends : name \in Routes} : table \in Tables}
 
+\* Before it is opened a ticket may be of any route.
+BackendsOf(t) == IF requests[t].state \in Ended THEN Backends ELSE requests[t].route.backends
+
 Promised ==
     INSTANCE Gateway WITH
         tickets <- [t \in Tickets |->
@@ -62,8 +70,7 @@ Promised ==
               [] requests[t].state \in Deciding -> "attempting"
               [] OTHER -> requests[t].state],
         at <- [t \in Tickets |-> requests[t].instance],
-        fit <- {i \in Instances : \E b \in Backends : i \in Healthy(b)},
-        permitting <- {i \in Registered : Permits(i)},
+        allowed <- [t \in Tickets |-> {i \in Instances : \E b \in BackendsOf(t) : i \in Healthy(b) /\ PermitsBut(t, i)}],
         MaxWaiting <- WaitingBound
 
 KeepsItsPromises == Promised!Spec

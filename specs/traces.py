@@ -28,6 +28,7 @@ _PROPERTIES = (
     "RegistryConsistency",
     "NoRequestLoss",
     "BoundedQueue",
+    "InFlightBounded",
     "AtMostOnePerInstance",
     "RetryElsewhere",
 )
@@ -150,6 +151,7 @@ class _Journal:
                 f"NoTable == {{{fresh}}}",
                 f"Defaults == {{{policies}}}",
                 f"TheVersions == {self._versions.sequence()}",
+                "Recorded == {TheVersions[number] : number \\in DOMAIN TheVersions}",
                 f"TheBackends == {self._backends.sequence()}",
                 f"TheEntries == {self._entries.sequence()}",
                 f"TheTables == {self._tables.sequence()}",
@@ -181,6 +183,7 @@ class _Journal:
                 f"FailuresKept = {_MILLION}",
                 "FairServices = {}",
                 "Versions <- TheVersions",
+                "Written <- Recorded",
                 "Selected <- TheBackends",
                 "Mirrored <- TheEntries",
                 "TablesNamed <- TheTables",

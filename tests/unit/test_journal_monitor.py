@@ -226,7 +226,7 @@ def test_more_in_flight_than_a_route_may_have() -> None:
     shell.queued(r)
     there = place_of(run, Action.ROUTE_REQUEST)
     sent = {"do": "send", "attempt": 1, "service": "orders", "instance": "dc1/n1/b", "probe": False}
-    assert only(run, decides(there, **sent)) == (P.BOUNDED_QUEUE, there)
+    assert only(run, decides(there, **sent)) == (P.IN_FLIGHT_BOUNDED, there)
 
 
 def test_more_attempts_than_a_route_allows() -> None:

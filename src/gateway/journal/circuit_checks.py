@@ -18,6 +18,12 @@ class CircuitChecks:
         self._account = account
         self._say = say
 
+    def lets_pass(self, member: Member) -> bool:
+        """Whether an attempt might begin there."""
+        circuit, policy = member.circuit, self._policy(member.name)
+        probes = circuit.state == "half_open" and len(circuit.probes) < policy.half_open_probes
+        return circuit.state == "closed" or policy.mode is not CircuitMode.ENFORCE or probes
+
     def permits(self, ticket: Ticket, member: Member, probe: bool) -> None:
         """A ticket is about to begin an attempt there."""
         circuit, policy = member.circuit, self._policy(member.name)

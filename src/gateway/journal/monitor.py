@@ -222,7 +222,8 @@ class Monitor:
             )
         if route is not None and 0 < route.limits.in_flight <= account.in_flight[route.name]:
             self._say(
-                Property.BOUNDED_QUEUE, f"ticket {ticket.number} goes out although {route.name} has its most in flight"
+                Property.IN_FLIGHT_BOUNDED,
+                f"ticket {ticket.number} goes out although {route.name} has its most in flight",
             )
         if name[1] in ticket.tried and self._another(ticket):
             self._say(
@@ -251,7 +252,7 @@ class Monitor:
 
     def _another(self, ticket: Ticket) -> bool:
         return any(
-            member.name[1] not in ticket.tried and member.fit and member.circuit.state == "closed"
+            member.name[1] not in ticket.tried and member.fit and self._circuits.lets_pass(member)
             for member in self._account.pool(ticket.backend)
         )
 

@@ -17,6 +17,7 @@ class Property(StrEnum):
     VALID_CIRCUIT_TRANSITIONS = "ValidCircuitTransitions"
     VALID_SERVICE_STATES = "ValidServiceStates"
     BOUNDED_QUEUE = "BoundedQueue"
+    IN_FLIGHT_BOUNDED = "InFlightBounded"
     AT_MOST_ONE_PER_INSTANCE = "AtMostOnePerInstance"
     RETRY_ELSEWHERE = "RetryElsewhere"
     HALF_OPEN_BOUNDED = "HalfOpenBounded"
