@@ -254,15 +254,16 @@ ReplyShows == Seen(reply.truth, reply.visible)
 Leaves(i) == mirror[i] # Absent /\ mirror'[i] = Absent
 
 \* An answer is a state of the catalog, as one of its servers holds it then. The mirror changes when an answer is
-\* judged and by nothing else: to what the answer shows, all of it, and besides to what was there before and is in
-\* doubt, hidden from us, or looked for again. So, by induction, each entry was in the catalog once, in just this
-\* state; and where there is nothing of that kind, the mirror is a state of the catalog as far as we may see it.
+\* judged and by nothing else, and after each answer that counts it is what that answer shows, all of it, and besides
+\* what was there before and is in doubt, hidden from us, or looked for again. So, by induction, each entry was in the
+\* catalog once, in just this state; and where there is nothing of that kind, the mirror is a state of the catalog as
+\* far as we may see it.
 RegistryConsistency ==
     [][/\ phase' = "answered" /\ phase # "answered" => \E n \in 1..Len(log) : reply'.truth = log[n]
        /\ phase = "answered" /\ phase' = "answered" => reply' = reply
-       /\ mirror' # mirror =>
-            /\ AnswerIsOver
-            /\ \A i \in Instances : mirror'[i] # ReplyShows[i] =>
+       /\ mirror' # mirror => AnswerIsOver
+       /\ mirror' # mirror \/ (AnswerIsOver /\ ~reconnected') =>
+            \A i \in Instances : mirror'[i] # ReplyShows[i] =>
                 /\ ReplyShows[i] = Absent /\ mirror'[i] = mirror[i]
                 /\ doubt'[i] = "running" \/ i \notin rights \/ i \in looked'
       ]_vars

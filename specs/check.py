@@ -9,12 +9,12 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from specs import tlc
-from specs.claims import Claim, Model, Mutant, listed, manifest, never_taken_anywhere
+from specs.claims import Claim, Model, Mutant, listed, manifest, never_refuted, never_taken_anywhere
 
 CORES = 2
 
@@ -42,13 +42,21 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
+def told(what: str, missed: Mapping[str, frozenset[str]]) -> bool:
+    """Whether there are any; by module."""
+    if missed:
+        listing = "; ".join(f"{module}: {listed(names)}" for module, names in missed.items())
+        print(f"{what}: {listing}", file=sys.stderr)
+    return bool(missed)
+
+
 def main(given: Sequence[str]) -> int:
     asked = arguments(given)
     stated = manifest(asked.manifest)
-    missed = never_taken_anywhere(stated)
-    if missed:
-        told = "; ".join(f"{module}: {listed(actions)}" for module, actions in missed.items())
-        print(f"actions that no model takes: {told}", file=sys.stderr)
+    idle = told("actions that no model takes", never_taken_anywhere(stated))
+    # while a property is being written, its model can be asked for by name
+    unproven = not asked.names and told("properties that no mutant violates", never_refuted(stated))
+    if idle or unproven:
         return 1
     claims = [one for one in stated if is_deep(one) == asked.deep]
     chosen = [one for one in claims if not asked.names or one.name in asked.names]

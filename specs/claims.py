@@ -202,6 +202,21 @@ def never_taken_anywhere(claims: Iterable[Claim]) -> Mapping[str, frozenset[str]
     return {module: actions for module, actions in missed.items() if actions}
 
 
+def never_refuted(claims: Iterable[Claim]) -> Mapping[str, frozenset[str]]:
+    """By module, the properties that no mutant violates, where there are any: they may hold of whatever it says."""
+    missed: dict[str, set[str]] = {}
+    violated: set[tuple[str, str]] = set()
+    for one in claims:
+        if isinstance(one, Model):
+            missed.setdefault(one.module, set()).update(one.properties - {"TypeOK"})
+        elif isinstance(one, Mutant):
+            violated.add((one.model.module, one.violates))
+    found = {
+        module: frozenset(name for name in names if (module, name) not in violated) for module, names in missed.items()
+    }
+    return {module: names for module, names in found.items() if names}
+
+
 def _model(stated: StatedModel) -> Model:
     return Model(
         name=stated["name"],
