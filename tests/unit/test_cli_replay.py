@@ -87,7 +87,7 @@ def a_placed_ticket(path: Path) -> tuple[int, str]:
     raise AssertionError("none")
 
 
-def test_one_ticket_is_shown_with_who_could_have_been_picked(replay: Replay, journal: Path) -> None:
+def test_one_ticket_is_shown_with_who_was_there(replay: Replay, journal: Path) -> None:
     ticket, picked = a_placed_ticket(journal)
     told = replay("--ticket", ticket, journal)
     assert told.code == 0

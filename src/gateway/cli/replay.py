@@ -25,7 +25,7 @@ def replay(
         list[Path], typer.Argument(metavar="JOURNAL...", help="Segments of one journal, the oldest first.")
     ],
     ticket: Annotated[
-        int | None, typer.Option("--ticket", help="Show this request only, with who could have been picked.")
+        int | None, typer.Option("--ticket", help="Show this request only, and at each pick who was there.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show only what differs.")] = False,
 ) -> None:
