@@ -1,8 +1,15 @@
 -------------------------------- MODULE Trace --------------------------------
 (* Holds a journal of the running gateway against `GatewayImpl.tla`: its     *)
-(* events are taken one by one, each as the action it names, with all that   *)
-(* it claims. An event that is no behaviour of the specification ends the    *)
-(* search there: its depth is the number of events taken, and one more.      *)
+(* events are taken one by one, each as the action it names. An event that   *)
+(* is no behaviour of the specification ends the search there: its depth is  *)
+(* the number of events taken, and one more.                                 *)
+(*                                                                           *)
+(* Compared are ticket, route, backend, instance, attempt and probe; `do`,   *)
+(* `judged`, `circuit` and, but for Refuse, `reason`; and what the mirror    *)
+(* takes from views. Not compared: times (`now`, `until`, `retry_after`),    *)
+(* draws, the status of a rejection, Refuse's reason, and what `GatewayImpl` *)
+(* leaves open, such as who of several candidates is picked. Every decision  *)
+(* whole is what `gateway replay` compares. REVIEW.md has the table.         *)
 (*                                                                           *)
 (* Reality is left free; the catalog is what was delivered. Tickets are in   *)
 (* recycled places; `holder` keeps apart who had a place before. A module    *)
@@ -31,6 +38,13 @@ Calls ==
 Settled ==
     /\ mirror = catalog
     /\ \A t \in Tickets : requests[t].state \notin Deciding
+
+\* Why a request is rejected whose attempt failed before its head, by the kind of the failure.
+ReasonOf ==
+    [connect_failure |-> "upstream_unreachable", timeout |-> "upstream_timeout", reset |-> "upstream_reset",
+     stale_connection |-> "upstream_reset"]
+
+FailedBy(event) == event.kind \in DOMAIN ReasonOf /\ event.reason = ReasonOf[event.kind]
 
 Permit(event) == IF event.probe THEN "probe" ELSE "ordinary"
 
@@ -61,6 +75,7 @@ TakeProcessResponse(event) ==
                     event.do = "break" /\ ProcessEnd(t, event.judged, event.circuit, event.do)
              [] OTHER ->
                     /\ event.judged = "none" => permit = "spent" \/ event.kind = "stale_connection"
+                    /\ event.do = "reject" => FailedBy(event)
                     /\ ProcessFailure(t, event.judged, event.circuit, event.do)
         /\ Inside
 
@@ -78,7 +93,7 @@ TakeReject(event) ==
     LET t == event.place IN
     /\ CASE event.reason = "queue_timeout" -> RejectLate(t)
          [] event.reason \in {"no_healthy_instance", "circuit_open"} -> RejectBlocked(t, event.reason)
-         [] OTHER -> RejectFailed(t)
+         [] OTHER -> FailedBy(event) /\ RejectFailed(t)
     /\ Inside
 
 TakeDequeue(event) ==

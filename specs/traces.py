@@ -1,7 +1,8 @@
 """Turns journals into TLA+, and has TLC take them as behaviours of `GatewayImpl` (`Trace.tla`).
 
-What happens here only renames and reshapes: instances and values become numbers, tickets get recycled places. Every
-claim of a journal (who was picked, what was judged, who waits or is rejected and why) goes over as it is.
+What happens here only renames and reshapes: instances and values become numbers, tickets get recycled places. Who was
+picked, what was judged, who waits or is rejected and why goes over as it is. Times, draws and the statuses of
+rejections stay behind: the specification knows nothing of them.
 """
 
 from __future__ import annotations
@@ -131,6 +132,8 @@ class _Journal:
         self._tables, self._policies = _Named(), _Named()
         self._known: dict[tuple[str, int], int] = {}
         self._tickets = _Places()
+        self._failures: dict[int, str] = {}
+        """By ticket, the kind of failure that was told last, for a rejection that comes of it."""
         self._events = [f"[{_fields(self._event(line))}]" for line in lines]
 
     @property
@@ -243,7 +246,9 @@ class _Journal:
                 "judged": _text(decision["judged"] or "none"),
                 "circuit": _text(decision["circuit"] or "none"),
                 "do": _text(decision["do"]),
+                "reason": _text(decision.get("reason", "")),
             }
+            self._failures[ticket] = event["kind"]
         if action == "LateProbe":
             event["circuit"] = _text(decision["circuit"] or "none")
         if action in {"Retry", "Dequeue"}:
@@ -251,7 +256,7 @@ class _Journal:
         if action in {"Retry", "Requeue"}:
             event["backend"] = str(self._backend(decision["backend"]))
         if action == "Reject":
-            event["reason"] = _text(decision["reason"])
+            event |= {"reason": _text(decision["reason"]), "kind": self._failures.get(ticket, _text(""))}
         ended = action in {"Reject", "Refuse", "Abandon"} or decision.get("do") in {"done", "break", "reject"}
         if ended:
             self._tickets.end(ticket)

@@ -24,7 +24,8 @@ def a_good_run() -> list[Event]:
     """Three instances that take one request each, two places in the queue, two failures in a row that open.
 
     Tickets 1 to 3 take the instances, 4 and 5 wait, 6 finds the queue full. The second failure on b opens its circuit;
-    later it half-opens, is probed and closes. At the end a is critical and c is gone.
+    later it half-opens, is probed and closes. At the end a is critical and c is gone; then b is critical too, and
+    the last request has nowhere to go again.
     """
     told: list[Event] = []
     shell = Shell(draw=no_jitter, trace=told.append)
@@ -55,4 +56,7 @@ def a_good_run() -> list[Event]:
     shell.answer(shell.retried(shell.send(r)))
     shell.view(sick(a, Health.CRITICAL), b)
     shell.answer(shell.send(r))
+    last = shell.send(r)
+    shell.view(sick(a, Health.CRITICAL), sick(b, Health.CRITICAL))
+    shell.fail(last, FailureKind.CONNECT_FAILURE, replayable=True)
     return told

@@ -101,6 +101,14 @@ KINDS = (
     Kind("a route that is not in force", told(30, version=9), 30),
 )
 
+REASONS = (
+    Kind("a failure rejected for another's reason", decides(21, reason="upstream_timeout"), 21),
+    Kind("a failure rejected for no failure's reason", decides(54, reason="queue_full"), 54),
+    Kind("a retry that could not be had, rejected for another's reason", decides(54, reason="upstream_reset"), 54),
+    Kind("another failure told than was rejected for", told(53, kind="timeout"), 54),
+)
+"""Why is no matter of safety: a monitor does not ask."""
+
 
 @pytest.fixture(scope="module")
 def good() -> list[Line]:
@@ -111,7 +119,7 @@ def test_the_journal_itself_is_taken(good: list[Line]) -> None:
     assert validate(good).accepted
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [*KINDS, *REASONS], ids=lambda kind: kind.name)
 def test_a_corrupted_journal_is_refused_where_it_lies(kind: Kind, good: list[Line]) -> None:
     journal = copy.deepcopy([dict(line) for line in good])
     kind.corrupt(journal)

@@ -143,12 +143,57 @@ def test_a_segment_without_its_beginning(replay: Replay, journal: Path, tmp_path
     assert "and no checkpoint before it" in told.err
 
 
-@pytest.mark.parametrize("content", [b"", b"hello"])
-def test_a_file_without_an_event(replay: Replay, tmp_path: Path, content: bytes) -> None:
+def test_a_last_line_that_was_cut_off_is_left_out_and_told(replay: Replay, journal: Path, tmp_path: Path) -> None:
+    path, left = tmp_path / "cut", len(events_in(journal)) - 1
+    for missing in (1, 30):
+        path.write_bytes(journal.read_bytes()[:-missing])
+        told = replay("-q", path)
+        assert told.err == f"gateway: the last line of {path} was cut off and is left out\n"
+        assert (told.code, told.out) == (0, f"{left} events, all decided the same again\n")
+
+
+def test_a_file_without_an_event(replay: Replay, tmp_path: Path) -> None:
     path = tmp_path / "file"
-    path.write_bytes(content)
     message = f"gateway: no event is in {path}: it is empty, no journal, or has a checkpoint only\n"
+    path.write_bytes(b"")
     assert replay(path) == (1, "", message)
+    path.write_bytes(b"hello")
+    assert replay(path) == (1, "", f"gateway: the last line of {path} was cut off and is left out\n{message}")
+
+
+@pytest.mark.parametrize("name", ["now", "wall"])
+@pytest.mark.parametrize("value", [b"-1e12", b"1e12", b"1e17", b"1e300"])
+def test_a_time_that_is_none_is_refused_where_it_stands(
+    replay: Replay, journal: Path, tmp_path: Path, name: str, value: bytes
+) -> None:
+    """They used to end in a traceback: no date can be made of them."""
+    path = tmp_path / "untimely"
+    path.write_bytes(re.sub(rb'(?<="%b":)[^,]+' % name.encode(), value, journal.read_bytes(), count=1))
+    told = replay(path)
+    assert told.code == 1
+    assert told.out == ""
+    assert re.fullmatch(rf"gateway: after 0 events: {path}:1: .* - at `\$\.{name}`\n", told.err)
+
+
+def test_what_may_be_read_but_not_shown_is_told(replay: Replay, journal: Path, tmp_path: Path) -> None:
+    deep = b'"action":"Tick","inputs":{"":' + b"[" * 450 + b"]" * 450 + b"}"
+    path = tmp_path / "deep"
+    path.write_bytes(journal.read_bytes().replace(b'"action":"Tick","inputs":{}', deep))
+    told = replay(path)
+    assert told.code == 1
+    where = r"gateway: after \d+ events: event \d+ \(Tick\) cannot be shown: RecursionError\('.*'\)\n"
+    assert re.fullmatch(where, told.err)
+    assert replay("-q", path).code == 0
+
+
+def test_what_is_quoted_of_a_damaged_line_stays_in_one_line(replay: Replay, journal: Path, tmp_path: Path) -> None:
+    lines = journal.read_bytes().splitlines(keepends=True)
+    lines[1] = re.sub(rb'"action":"[A-Za-z]+"', rb'"action":"\\u001b[2J\\nTick"', lines[1])
+    path = tmp_path / "hostile"
+    path.write_bytes(b"".join(lines))
+    told = replay(path)
+    assert told.code == 1
+    assert re.fullmatch(r"gateway: after 0 events: event \d+ \(\\x1b\[2J Tick\) follows from no call\n", told.err)
 
 
 def test_a_checkpoint_alone(replay: Replay, journal: Path, tmp_path: Path) -> None:
@@ -166,6 +211,8 @@ def test_a_checkpoint_alone(replay: Replay, journal: Path, tmp_path: Path) -> No
         (b"hello\n", ":1: this is not JSON: "),
         (b'{"hello": 1}\n', ":1: this is no line of a journal: Object missing required field `v`"),
         (b'\x7fELF\x02\x01\n\x00"', ":1: this is not JSON: "),
+        (b'{"action": "\xff"}\n', ":1: this is not JSON: 'utf-8' codec can't decode byte 0xff"),
+        (b'{"state": ' + b"[" * 10_000 + b"\n", ":1: this is not JSON: maximum recursion depth exceeded"),
     ],
 )
 def test_a_file_that_is_no_journal(replay: Replay, tmp_path: Path, content: bytes, message: str) -> None:

@@ -177,6 +177,20 @@ def test_a_damaged_checkpoint_is_told_before_its_events(run: Sequence[Line]) -> 
         made_again([broken, *run[start + 1 :]])
 
 
+def test_a_checkpoint_whose_damage_shows_later_is_told_at_the_event(run: Sequence[Line]) -> None:
+    """A service's name that is no text, but the service: no line can hold it, which used to end in a traceback."""
+    start = next(place for place, line in enumerate(run) if line.action == CHECKPOINT)
+    state = run[start].state
+    name = 1 + state["attributes"]["Service"].index("name")
+    nodes = [
+        [*node[:name], [number], *node[name + 1 :]] if node[0] == "Service" else node
+        for number, node in enumerate(state["nodes"])
+    ]
+    broken = replace(run[start], state={**state, "nodes": nodes})
+    with pytest.raises(ReplayError, match=r"event \d+ \(\w+\) cannot be run again: TypeError\(.Encoding objects"):
+        made_again([broken, *run[start + 1 :]])
+
+
 def test_a_journal_that_was_cut_off_amid_a_call_is_right_as_far_as_it_goes() -> None:
     lines = lines_of(55, 1500)
     amid = [end for end in range(1, len(lines)) if lines[end].action not in CALLS]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,11 +50,9 @@ def replay(
                 continue
             shown += 1
             if not quiet:
-                print(_shown(step.line, again.wall_offset))
-                if ticket is not None:
-                    _show_candidates(again, step.line)
+                _show(again, step.line, candidates=ticket is not None)
     except (LineError, ReplayError) as error:
-        raise Failed(f"after {count} events: {error}", Exit.PROBLEMS) from error
+        raise Failed(f"after {count} events: {_one_line(error)}", Exit.PROBLEMS) from error
     if count == 0:
         names = ", ".join(map(str, segments))
         raise Failed(f"no event is in {names}: it is empty, no journal, or has a checkpoint only", Exit.PROBLEMS)
@@ -67,9 +66,18 @@ def _lines(segments: Sequence[Path]) -> Iterator[Line]:
 
     for segment in segments:
         try:
-            yield from read(segment)
+            yield from read(segment, partial(_tell_cut_off, segment))
         except OSError as error:
             raise Failed(f"the journal {segment} cannot be read: {error.strerror}", Exit.USAGE) from error
+
+
+def _tell_cut_off(segment: Path) -> None:
+    print(f"gateway: the last line of {segment} was cut off and is left out", file=sys.stderr)
+
+
+def _one_line(error: Exception) -> str:
+    """What is quoted from a damaged journal may have lines of its own."""
+    return clean(" ".join(str(error).split()))
 
 
 def _ticket(line: Line) -> int | None:
@@ -77,9 +85,20 @@ def _ticket(line: Line) -> int | None:
     return found if isinstance(found, int) else None
 
 
+def _show(again: Replay, line: Line, candidates: bool) -> None:
+    from gateway.journal.replay import DAMAGE, ReplayError
+
+    try:
+        print(_shown(line, again.wall_offset))
+        if candidates:
+            _show_candidates(again, line)
+    except DAMAGE as trouble:
+        raise ReplayError(f"event {line.seq} ({line.action}) cannot be shown: {trouble!r}") from trouble
+
+
 def _shown(line: Line, wall_offset: float | None) -> str:
     told = {**line.inputs, **line.decision}
-    parts = " ".join(f"{name}={_value(value)}" for name, value in told.items() if name not in _LEFT_OUT)
+    parts = " ".join(f"{_value(name)}={_value(value)}" for name, value in told.items() if name not in _LEFT_OUT)
     draws = f" draws={_value(list(line.draws))}" if line.draws else ""
     when = f"{line.now:.6f}"
     if wall_offset is not None:
@@ -117,7 +136,7 @@ def _show_candidates(again: Replay, line: Line) -> None:
 def _show_difference(step: Step) -> None:
     line, difference = step.line, step.difference
     assert difference is not None
-    print(f"event {line.seq} ({line.action}) was decided differently:", file=sys.stderr)
+    print(f"event {line.seq} ({clean(line.action)}) was decided differently:", file=sys.stderr)
     print(f"  the journal: {_told(difference.told)}", file=sys.stderr)
     print(f"  now:         {_told(difference.again)}", file=sys.stderr)
 

@@ -115,7 +115,8 @@ def restore(
     }
     restorer = _Restorer(_nodes(state), outside, compile_regex, lambda method: recorder.watched(facts(method)))
     core, live = restorer.restored()
-    recorder.tickets.update((ticket.id, ticket) for ticket in live)
+    for ticket in live:
+        recorder.tickets[_is(int, ticket.id)] = ticket
     return core
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,10 @@ from gateway.journal.values import bare
 
 VERSION = 1
 CHECKPOINT = "Checkpoint"
+
+Monotonic = Annotated[float, msgspec.Meta(ge=0, le=1e10)]
+"""Three hundred years. With these bounds there is a date for whatever a line and a checkpoint say together."""
+Wall = Annotated[float, msgspec.Meta(ge=-1e10, le=1e11)]
 
 
 class LineError(Exception):
@@ -25,13 +29,13 @@ class Line(msgspec.Struct, frozen=True):
     v: int
     worker: int
     seq: Annotated[int, msgspec.Meta(ge=0)]
-    now: float
+    now: Monotonic
     action: str
     inputs: dict[str, Any] = {}
     draws: tuple[float, ...] = ()
     decision: dict[str, Any] = {}
     state: Any = None
-    wall: float | None = None
+    wall: Wall | None = None
     """A checkpoint's: what the wall clock said at `now`, in seconds since the epoch."""
 
     @property
@@ -79,14 +83,16 @@ def claims(event: Event) -> Mapping[str, object]:
     return parse(encode(0, event), "an event").claims
 
 
-def read(path: Path) -> Iterator[Line]:
+def read(path: Path, cut_off: Callable[[], None] | None = None) -> Iterator[Line]:
     """The lines of one segment. Raises OSError, and LineError where one makes no sense.
 
-    A last line without its end was cut off as it was written: it is left out.
+    A last line without its end was cut off as it was written: it is left out, and `cut_off` called.
     """
     with path.open("rb") as file:
         for number, text in enumerate(file, 1):
             if not text.endswith(b"\n"):
+                if cut_off is not None:
+                    cut_off()
                 return
             yield parse(text, f"{path}:{number}")
 
@@ -97,7 +103,7 @@ def parse(text: bytes, where: str) -> Line:
         line = _decoder.decode(text)
     except msgspec.ValidationError as trouble:
         raise LineError(f"{where}: this is no line of a journal: {trouble}") from trouble
-    except msgspec.DecodeError as trouble:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as trouble:
         raise LineError(f"{where}: this is not JSON: {trouble}") from trouble
     if line.v != VERSION:
         raise LineError(f"{where}: this line has version {line.v}; this gateway reads journals of version {VERSION}")

@@ -1,8 +1,8 @@
 """Watches the events of a running core for what its specification forbids.
 
 It keeps its own account, of the events alone, and holds each decision against the safety properties of
-`specs/GatewayImpl.tla`, under their names. It never stops the gateway: what it finds it tells, then believes the
-event, so that one fault is told once.
+`specs/GatewayProperties.tla`, under their names. It never stops the gateway: what it finds it tells, then believes
+the event, so that one fault is told once.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Property(StrEnum):
-    """By their names in `specs/GatewayImpl.tla`."""
+    """By their names in `specs/GatewayProperties.tla`."""
 
     ROUTING_CORRECTNESS = "RoutingCorrectness"
     CIRCUIT_BREAKER_SAFETY = "CircuitBreakerSafety"

@@ -16,8 +16,20 @@ from gateway.core.model import FailureKind, HashOn, Reason, Route
 from gateway.core.routing import CompileRegex
 from gateway.core.tickets import Attempt, End, Failure, Head, Result, Ticket
 from gateway.journal import checkpoint
-from gateway.journal.lines import CHECKPOINT, Line, claims
+from gateway.journal.lines import CHECKPOINT, Line, LineError, claims
 from gateway.journal.values import INSTANCE, POLICY, ROUTE
+
+DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LineError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What may come of a core that was made from a damaged checkpoint, or is given a damaged line."""
 
 
 class ReplayError(Exception):
@@ -92,17 +104,9 @@ class Replay:
         first = lines[0]
         try:
             self._make(first, first.now)
-        except (
-            ArithmeticError,
-            AssertionError,
-            AttributeError,
-            LookupError,
-            RecursionError,
-            TypeError,
-            ValueError,
-        ) as trouble:
+            again = [claims(event) for event in self._told]  # a damaged core may tell what no line can hold
+        except DAMAGE as trouble:
             raise ReplayError(f"event {first.seq} ({first.action}) cannot be run again: {trouble!r}") from trouble
-        again = [claims(event) for event in self._told]
         for index, line in enumerate(lines):
             told = line.claims
             made = again[index] if index < len(again) else None
