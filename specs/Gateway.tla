@@ -39,7 +39,7 @@ Becomes(t, state, place) ==
 \* A ticket is opened, or picked up again after an attempt that may be repeated.
 Send(t) ==
     /\ tickets[t] # "responding"
-    /\ \E i \in allowed[t] : Becomes(t, "attempting", i)
+    /\ \E i \in Instances : Becomes(t, "attempting", i) /\ i \in allowed[t]
 
 Wait(t) ==
     /\ tickets[t] \notin {"waiting", "responding"}
