@@ -63,6 +63,14 @@ def _service_name(name: str) -> str:
     return name
 
 
+def is_hostname(name: str) -> bool:
+    """Labels with dots between, `*.` allowed in front; or an IPv6 address in brackets, as short as it gets."""
+    if _is_bracketed_ipv6(name):
+        return True
+    rest = name.removeprefix("*.")
+    return len(rest) <= 253 and all(_LABEL(label) for label in rest.split("."))
+
+
 def _hostname(name: str) -> str:
     lower = name.lower()
     rest = lower.removeprefix("*.")
@@ -76,7 +84,7 @@ def _hostname(name: str) -> str:
         return lower
     if ":" in rest:
         raise refusal("a hostname has no port")
-    if len(rest) > 253 or not all(_LABEL(label) for label in rest.split(".")):
+    if not is_hostname(lower):
         raise refusal("is not a hostname: labels of letters, digits and dashes, with dots between, *. allowed in front")
     return lower
 
