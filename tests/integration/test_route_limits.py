@@ -25,6 +25,11 @@ class World:
         self.gateway = gateway
         self.instance = instance
 
+    async def delete(self) -> None:
+        """Deletes the route, and returns when it is gone."""
+        self._agent.admin.delete("gateway/routes/orders")
+        await eventually(lambda: not self.gateway.admin("/v1/routes")["routes"])
+
     async def put(self, **policies: object) -> None:
         """Writes the route, and returns when it is in force."""
         host = f"edit-{next(_edits)}.test"
@@ -72,6 +77,9 @@ async def test_clients_and_tenants_are_counted_apart(world: World) -> None:
     assert await world.statuses(2, **{"X-Forwarded-For": "192.0.2.2", "X-Tenant": "bolt"}) == [200, 429]
     network = [{"X-Forwarded-For": f"2001:db8::{number}"} for number in range(1, 4)]
     assert [await world.statuses(1, **each) for each in network] == [[200], [200], [429]]
+    await world.put(limits={"rate": "1/h"})
+    spellings = ("192.0.2.1", "::ffff:192.0.2.1", "::ffff:192.0.2.2")
+    assert [(await world.ask(**{"X-Forwarded-For": each}))[0] for each in spellings] == [200, 429, 200]
 
 
 async def test_an_edit_keeps_the_counts_of_a_limit_that_it_leaves_alone(world: World) -> None:
@@ -83,6 +91,16 @@ async def test_an_edit_keeps_the_counts_of_a_limit_that_it_leaves_alone(world: W
     assert await world.statuses(4) == [200, 200, 200, 429]
     await world.put()
     assert await world.statuses(2) == [200, 200]
+
+
+async def test_a_route_that_was_deleted_begins_anew(world: World) -> None:
+    await world.put(limits={"rate": "1/h"})
+    assert await world.statuses(2) == [200, 429]
+    await world.delete()
+    with pytest.raises(KeyError):
+        world.gateway.metric("gateway_rate_keys", route="orders")
+    await world.put(limits={"rate": "1/h"})
+    assert await world.statuses(2) == [200, 429]
 
 
 async def test_a_routes_limit_of_header_size(world: World) -> None:

@@ -101,11 +101,13 @@ def test_where_the_row_is_full_who_has_least_to_lose_is_forgotten() -> None:
 
 def test_nobody_is_forgotten_while_one_in_front_has_passed() -> None:
     gcra = Gcra(1, 1.0, 5, 8)
-    for number in range(8):
-        gcra.take(str(number), 0.0 if number == 5 else 1.0)
+    gcra.take("old", 0.0)
+    for number in range(7):
+        gcra.take(str(number), 0.9)
     gcra.take("new", 1.5)
     assert len(gcra) == 8
     assert not gcra.forgotten
+    assert [granted(gcra, "0", 1.5) for _ in range(6)] == [True] * 4 + [False] * 2
 
 
 def test_a_flood_of_keys_does_not_free_who_is_at_the_limit() -> None:

@@ -48,8 +48,11 @@ def test_a_route_without_a_rate_has_no_stage(rates: RateLimits) -> None:
     assert rates.of(ROUTE) is None
 
 
-def test_a_refusal_says_when_to_come_again_and_the_log_which_limit_it_was(rates: RateLimits, clock: Clock) -> None:
-    stage = rates.of(limited(ONE_A_MINUTE, RateLimit(1, 1.0, 1, BY_ROUTE)))
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_refusal_says_when_to_come_again_and_the_log_which_limit_it_was(
+    rates: RateLimits, clock: Clock, order: int
+) -> None:
+    stage = rates.of(limited(*[ONE_A_MINUTE, RateLimit(1, 1.0, 1, BY_ROUTE)][::order]))
     assert stage is not None
     assert answer_of(stage, call()) is None
     clock.now += 0.5

@@ -12,8 +12,8 @@ lose, as it is granted at most what it had used.
 
 **Who might profit.** Somebody with a million keys gets no memory: the row is bounded, and so is the size of a key. He
 gets a burst from each new key anyhow, and no limit by such a key can hold him. What he could want is that one key in
-particular is forgotten. A flood of keys with one request each pushes out its own, because they have the least to lose.
-He has to fill the row with keys that are live at once, surround that one with seven that have used as much, and turn
+particular is forgotten. A flood of keys with one request each pushes out its own before one that has used more. So he
+has to fill the row with keys that are live at once, surround that one with seven that have used as much, and turn
 the row, which takes another eighth of `capacity` in new keys: tens of thousands of granted requests for one burst
 more, again and again. And where the key is another's, the other has the burst.
 """

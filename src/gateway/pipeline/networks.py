@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 
 from gateway.core.limits import Network
 from gateway.core.model import Reason, Route
 from gateway.pipeline.stage import Answer, Call, ResponseHead
 
+_address = lru_cache(maxsize=4096)(ip_address)
 _MAPPED = 96
 """Bits in front of an IPv4 address in its IPv6 form (RFC 4291 §2.5.5.2)."""
 
@@ -63,7 +65,7 @@ class NetworkRules:
 
     def _refused(self, client: str) -> str | None:
         try:
-            address = ip_address(client)
+            address = _address(client)
         except ValueError:
             return "a client without an address"
         if address in self._deny:

@@ -73,11 +73,17 @@ class RateLimited:
 
     def request(self, call: Call) -> Answer | None:
         now = self._clock()
-        keyed = [(limit, gcra, of(call)) for limit, of, gcra in self._limits]
-        wait, over = max(((gcra.wait(key, now), limit) for limit, gcra, key in keyed), key=lambda each: each[0])
-        if wait:
-            return Answer(Reason.RATE_LIMITED, note=f"over {over}", retry_after=wait)
-        for _, gcra, key in keyed:
+        keys: list[Key] = []
+        longest, over = 0.0, None
+        for limit, of, gcra in self._limits:
+            key = of(call)
+            wait = gcra.wait(key, now)
+            if wait > longest:
+                longest, over = wait, limit
+            keys.append(key)
+        if over is not None:
+            return Answer(Reason.RATE_LIMITED, note=f"over {over}", retry_after=longest)
+        for (_, _, gcra), key in zip(self._limits, keys, strict=True):
             gcra.take(key, now)
         return None
 
