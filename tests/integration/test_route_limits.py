@@ -14,6 +14,8 @@ from tests.support.gateway_process import GatewayProcess, eventually
 from tests.support.instances import InstanceProcess
 
 APP = "https://app.example.com"
+KEYS = 10
+"""Most that each limit remembers."""
 _edits = count(1)
 
 
@@ -54,7 +56,8 @@ def world(
 ) -> World:
     instance = start_instance("a")
     register(dev_consul, "orders", instance)
-    return World(dev_consul, start_gateway(dev_consul.environment, trusted_hops="127.0.0.0/8"), instance)
+    gateway = start_gateway(dev_consul.environment, trusted_hops="127.0.0.0/8", rate_limit_keys=KEYS)
+    return World(dev_consul, gateway, instance)
 
 
 async def test_who_is_over_the_rate_is_told_when_to_come_again(world: World) -> None:
@@ -80,6 +83,14 @@ async def test_clients_and_tenants_are_counted_apart(world: World) -> None:
     await world.put(limits={"rate": "1/h"})
     spellings = ("192.0.2.1", "::ffff:192.0.2.1", "::ffff:192.0.2.2")
     assert [(await world.ask(**{"X-Forwarded-For": each}))[0] for each in spellings] == [200, 429, 200]
+
+
+async def test_a_limit_remembers_no_more_keys_than_the_setting_says(world: World) -> None:
+    await world.put(limits={"rate": "1/h by header x-tenant"})
+    for number in range(3 * KEYS):
+        assert await world.statuses(1, **{"X-Tenant": str(number)}) == [200]
+    assert world.gateway.metric("gateway_rate_keys", route="orders") == KEYS
+    assert world.gateway.metric("gateway_rate_keys_forgotten_total", route="orders") == 2 * KEYS
 
 
 async def test_an_edit_keeps_the_counts_of_a_limit_that_it_leaves_alone(world: World) -> None:

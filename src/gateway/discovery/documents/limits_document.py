@@ -11,7 +11,6 @@ from pydantic import (
     Field,
     JsonValue,
     PlainValidator,
-    StrictBool,
     StrictInt,
     WithJsonSchema,
     model_validator,
@@ -20,7 +19,7 @@ from pydantic import (
 from gateway.core.limits import PERIODS, RateKey, RateLimit, RateSource
 from gateway.core.model import Limits
 from gateway.discovery.documents.model import Document, overlaid
-from gateway.discovery.documents.syntax import HeaderName, Name
+from gateway.discovery.documents.syntax import HeaderName, Name, OnlyTrue
 from gateway.discovery.documents.units import DURATION, SIZE, Between, refusal
 
 _LIMITS = Limits()
@@ -46,25 +45,16 @@ def _rate(value: object) -> Rate:
     return rate
 
 
-def _true(value: bool) -> bool:
-    if not value:
-        raise refusal("can only be true")
-    return value
-
-
-_True = Annotated[StrictBool, AfterValidator(_true)]
-
-
 class RateByDocument(Document):
     """Exactly one of the fields. `client_ip`, `credential` and `route` alone, without a mapping, will do."""
 
-    client_ip: _True | None = Field(
+    client_ip: OnlyTrue | None = Field(
         None, description="`true`: the client's address, as trusted hops tell it; of IPv6 the /64."
     )
     header: HeaderName | None = Field(None, description="Name of a request header. A client may write what it likes.")
     claim: Name | None = Field(None, description="Name of a claim of the verified credential.")
-    credential: _True | None = Field(None, description="`true`: whose credential it is, once that is verified.")
-    route: _True | None = Field(None, description="`true`: all requests of the route together.")
+    credential: OnlyTrue | None = Field(None, description="`true`: whose credential it is, once that is verified.")
+    route: OnlyTrue | None = Field(None, description="`true`: all requests of the route together.")
 
     @model_validator(mode="after")
     def _one_key(self) -> RateByDocument:

@@ -28,6 +28,7 @@ from gateway.discovery.documents.syntax import (
     Hostname,
     Method,
     Name,
+    OnlyTrue,
     Path,
     PathPrefix,
     Pattern,
@@ -61,12 +62,6 @@ def _as_exact(value: JsonValue) -> JsonValue:
     return {"exact": value} if isinstance(value, str) else value
 
 
-def _true(value: bool) -> bool:
-    if not value:
-        raise refusal("can only be true")
-    return value
-
-
 # --- what a route matches -----------------------------------------------------------------------------------------
 
 
@@ -75,9 +70,7 @@ class HeaderMatchDocument(Document):
 
     exact: HeaderValue | None = Field(None, description="The value, letter by letter.")
     regex: Pattern | None = Field(None, description="RE2 pattern for the whole value.")
-    present: Annotated[StrictBool, AfterValidator(_true)] | None = Field(
-        None, description="`true`: any value, the empty one too."
-    )
+    present: OnlyTrue | None = Field(None, description="`true`: any value, the empty one too.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> HeaderMatchDocument:
@@ -90,9 +83,7 @@ class QueryMatchDocument(Document):
 
     exact: Text | None = Field(None, description="The decoded value, letter by letter.")
     regex: Pattern | None = Field(None, description="RE2 pattern for the whole decoded value.")
-    present: Annotated[StrictBool, AfterValidator(_true)] | None = Field(
-        None, description="`true`: any value, the empty one too."
-    )
+    present: OnlyTrue | None = Field(None, description="`true`: any value, the empty one too.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> QueryMatchDocument:

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, JsonValue, StrictStr
+from pydantic import AfterValidator, Field, JsonValue, StrictBool, StrictStr
 
 from gateway.core.paths import BadPath, normalise
 from gateway.discovery.documents.units import refusal
@@ -126,6 +126,12 @@ def _free_text(text: str) -> str:
     return text
 
 
+def _true(value: bool) -> bool:
+    if not value:
+        raise refusal("can only be true")
+    return value
+
+
 def no_twins(value: JsonValue) -> JsonValue:
     """Refuses header names that differ only in case; the one header they mean would have two rules."""
     if isinstance(value, dict):
@@ -141,6 +147,7 @@ def _shown_name(name: str) -> str:
     return name if _TOKEN(name) else "a name"
 
 
+OnlyTrue = Annotated[StrictBool, AfterValidator(_true)]
 HeaderName = Annotated[StrictStr, Field(min_length=1, max_length=256), AfterValidator(_header_name)]
 EditableHeaderName = Annotated[StrictStr, Field(min_length=1, max_length=256), AfterValidator(_editable_header_name)]
 HeaderValue = Annotated[StrictStr, Field(max_length=4096), AfterValidator(_header_value)]
