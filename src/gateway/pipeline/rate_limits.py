@@ -43,7 +43,7 @@ class RateLimits:
         held = self._held.pop(route.name, {})
         if not route.limits.rate:
             return None
-        limits = {limit: held.get(limit) or self._new(limit) for limit in route.limits.rate}
+        limits = {limit: held[limit] if limit in held else self._new(limit) for limit in route.limits.rate}
         self._held[route.name] = limits
         return RateLimited(limits, self._clock)
 
