@@ -35,8 +35,9 @@ from gateway.journal.monitor import Monitor
 from gateway.journal.stream import EventListener, EventStream
 from gateway.journal.violations import Violations
 from gateway.journal.writer import Journal
+from gateway.pipeline.rate_limits import RateLimits
 from gateway.pipeline.stage import Pipelines
-from gateway.pipeline.stages import STAGES
+from gateway.pipeline.stages import makers
 from gateway.proxy.aiohttp_upstream import AiohttpUpstream
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.listener import Listener, require_c_parser
@@ -96,14 +97,17 @@ async def _run(settings: Settings) -> None:
 class _Sink:
     """Brings what discovery tells into the core, and closes the connections of instances that are gone."""
 
-    def __init__(self, conductor: Conductor, pipelines: Pipelines, upstream: Upstream) -> None:
+    def __init__(self, conductor: Conductor, pipelines: Pipelines, rates: RateLimits, upstream: Upstream) -> None:
         self._conductor = conductor
         self._pipelines = pipelines
+        self._rates = rates
         self._upstream = upstream
 
     def routes(self, routes: Sequence[Route]) -> None:
         self._conductor.apply_routes(routes)
-        self._pipelines.retain(frozenset(route.name for route in routes))
+        names = frozenset(route.name for route in routes)
+        self._pipelines.retain(names)
+        self._rates.retain(names)
 
     def policies(self, policies: Mapping[str, ServicePolicy]) -> None:
         self._conductor.apply_policies(policies)
@@ -144,8 +148,9 @@ class App:
         self._consul_address = consul_settings.address
         self._client = ConsulClient(consul_settings)
         self._upstream = AiohttpUpstream(proxy_options)
-        self._pipelines = Pipelines(STAGES)
-        self._sink = _Sink(self._conductor, self._pipelines, self._upstream)
+        self._rates = RateLimits(loop.time, settings.rate_limit_keys)
+        self._pipelines = Pipelines(makers(self._rates))
+        self._sink = _Sink(self._conductor, self._pipelines, self._rates, self._upstream)
         self._discovery = self._new_discovery()
         self._metrics = Metrics(self._metric_sources(), gateway_id=settings.gateway_id, mode=settings.mode)
         observer = Observer(self._metrics, self._access)
@@ -325,6 +330,7 @@ class App:
             services=self._core.services,
             circuits=self._core.circuits,
             loads=self._core.loads,
+            rate_limits=self._rates.loads,
             views=self._discovery.views,
             rejected_keys=lambda: len(self._discovery.rejections()),
             dropped_instances=lambda: sum(view.left_out for view in self._discovery.views()),

@@ -237,6 +237,12 @@ class Settings(BaseSettings):
     body_rate: Rate = _setting(
         240.0, "Limits", "Slowest pace at which a client may send a body that we wait for.", "bytes/s"
     )
+    rate_limit_keys: Positive = _setting(
+        100_000,
+        "Limits",
+        "Most keys (clients, header values …) that each rate limit of a route remembers; about 250 bytes each.",
+        "keys",
+    )
     write_timeout: Duration = _setting(30.0, "Limits", "Longest time that a client may leave our bytes unread.", "s")
 
     drain_time: Duration = _setting(

@@ -13,8 +13,9 @@ from gateway.core.model import Backend, Connect, Instance, Outcome, Route, Servi
 from gateway.journal.monitor import Monitor
 from gateway.journal.properties import Violation
 from gateway.journal.stream import EventStream
+from gateway.pipeline.rate_limits import RateLimits
 from gateway.pipeline.stage import Pipelines
-from gateway.pipeline.stages import STAGES
+from gateway.pipeline.stages import makers
 from gateway.proxy.aiohttp_upstream import AiohttpUpstream
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.listener import Listener
@@ -105,7 +106,8 @@ async def running_proxy(
         conductor.apply_view(service, [each for each in instances if each.service == service])
     upstream = AiohttpUpstream(options)
     records = Records()
-    listener = Listener(conductor, Pipelines(STAGES), upstream, options, records)
+    pipelines = Pipelines(makers(RateLimits(loop.time, capacity=1000)))
+    listener = Listener(conductor, pipelines, upstream, options, records)
     await listener.start()
     try:
         yield RunningProxy(core, conductor, upstream, listener, records)

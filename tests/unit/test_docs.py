@@ -38,6 +38,14 @@ def test_routes_written_on_a_command_line_are_accepted() -> None:
         assert isinstance(parse_route("example", text.encode(), 1), Route), f"{name}: {text}"
 
 
+def test_parts_of_routes_are_accepted() -> None:
+    blocks = _blocks(ROOT / "docs" / "limits.md", "yaml")
+    assert blocks
+    for block in blocks:
+        found = parse_route("example", f"{block}\nbackends: [{{service: orders}}]\n".encode(), 1)
+        assert isinstance(found, Route), f"{found}: {block}"
+
+
 def test_settings_files_are_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = [block for page in PAGES for block in _blocks(page, "toml")]
     assert blocks

@@ -87,6 +87,18 @@ BACKENDS = st.builds(
         weight=st.integers(1, 65535), tags=st.lists(NAMES, max_size=2), meta=st.dictionaries(NAMES, TEXTS, max_size=2)
     ),
 )
+RATES = st.sampled_from(
+    [
+        "7/s",
+        "600/m by header X-Tenant",
+        "10/d by claim a b",
+        {"limit": "7/s", "burst": 3},
+        {"limit": "9/h", "by": "credential"},
+        {"limit": "9/h", "by": {"claim": "sub"}},
+        {"limit": "9/h", "by": {"route": True}},
+    ]
+)
+NETWORKS = st.lists(st.sampled_from(["10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::ffff:10.0.0.0/104"]), max_size=3)
 ROUTE_POLICIES: dict[str, st.SearchStrategy[object]] = {
     "timeouts": _document(request=DURATIONS, attempt=DURATIONS, idle=DURATIONS),
     "retry": _document(
@@ -95,7 +107,27 @@ ROUTE_POLICIES: dict[str, st.SearchStrategy[object]] = {
         methods=METHODS,
         buffer=SIZES,
     ),
-    "limits": _document(in_flight=st.integers(0, 9), queue=st.integers(0, 9), queue_timeout=DURATIONS, body=SIZES),
+    "limits": _document(
+        in_flight=st.integers(0, 9),
+        queue=st.integers(0, 9),
+        queue_timeout=DURATIONS,
+        body=SIZES,
+        header=SIZES,
+        rate=RATES | st.lists(RATES, max_size=2, unique_by=str),
+    ),
+    "networks": _document(allow=NETWORKS, deny=NETWORKS),
+    "cors": st.just({"origins": []})
+    | st.builds(
+        lambda origins, rest: {"origins": origins} | rest,
+        st.lists(st.sampled_from(["https://a.b", "https://*.a.b:8443", "app://[::1]"]), min_size=1, max_size=2),
+        _document(
+            methods=METHODS,
+            headers=st.lists(HEADERS, max_size=2),
+            expose=st.lists(HEADERS, max_size=2),
+            credentials=st.booleans(),
+            max_age=st.sampled_from(["0s", "90s", "24h"]),
+        ),
+    ),
     "when_empty": _document(
         status=st.integers(400, 599),
         retry_after=st.integers(0, 90).map(lambda seconds: f"{seconds}s"),
@@ -186,7 +218,7 @@ def test_what_is_not_said_comes_from_the_defaults(document: dict[str, object], o
     assert isinstance(defaults, Defaults)
     route = parse_route("r", _bytes(document), 1, defaults)
     assert isinstance(route, Route)
-    for field in ("timeouts", "retry", "limits", "when_empty"):
+    for field in ("timeouts", "retry", "limits", "networks", "cors", "when_empty"):
         if field not in document:
             assert getattr(route, field) == getattr(defaults.route, field)
 
@@ -220,7 +252,7 @@ def test_shares_come_back(number: int) -> None:
 def test_the_documents_defaults_are_the_cores() -> None:
     """The reference documentation shows the former, the gateway uses the latter."""
     route = RouteDocument.model_validate({"backends": [{"service": "a"}]})
-    for part in ("timeouts", "retry", "limits", "when_empty"):
+    for part in ("timeouts", "retry", "limits", "networks", "cors", "when_empty"):
         fields = getattr(route, part).model_dump(mode="json")
         described = describe(Route("r", 1, (Backend("a"),)))[part]
         assert fields == described

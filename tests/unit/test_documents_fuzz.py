@@ -105,7 +105,10 @@ class _NoHeaders:
 
 
 NAMES = st.sampled_from(
-    ["match", "backends", "service", "weight", "timeouts", "idle", "headers", "x", "when", "set", "circuit"]
+    [
+        *("match", "backends", "service", "weight", "timeouts", "idle", "headers", "x", "when", "set", "circuit"),
+        *("limits", "rate", "by", "networks", "deny", "cors", "origins"),
+    ]
 )
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=4),

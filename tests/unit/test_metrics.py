@@ -42,6 +42,13 @@ class View:
 
 
 @dataclass
+class Rates:
+    route: str = "orders"
+    keys: int = 11
+    forgotten: int = 12
+
+
+@dataclass
 class World:
     """What the owners of the figures would tell."""
 
@@ -50,6 +57,7 @@ class World:
     services: dict[str, tuple[Instance, ...]] = field(default_factory=lambda: {"orders": (ONE,)})
     circuits: list[CircuitView] = field(default_factory=lambda: [CIRCUIT])
     loads: list[RouteLoad] = field(default_factory=lambda: [RouteLoad("orders", 2, 5)])
+    rates: list[Rates] = field(default_factory=lambda: [Rates()])
     views: list[View] = field(default_factory=lambda: [View()])
     violations: dict[str, int] = field(default_factory=lambda: dict.fromkeys(Property, 0))
 
@@ -60,6 +68,7 @@ class World:
             services=lambda: self.services,
             circuits=lambda: self.circuits,
             loads=lambda: self.loads,
+            rate_limits=lambda: self.rates,
             views=lambda: self.views,
             rejected_keys=lambda: 4,
             dropped_instances=lambda: 5,
@@ -175,6 +184,8 @@ async def test_the_core_and_consul_are_read_at_a_scrape(metrics: Metrics, world:
     assert _get(samples, "gateway_route_queued", route="orders") == 5
     assert _get(samples, "gateway_route_in_flight", route="orders") == 2
     assert _get(samples, "gateway_view_age_seconds", view="routes") == 1.5
+    assert _get(samples, "gateway_rate_keys", route="orders") == 11
+    assert _get(samples, "gateway_rate_keys_forgotten_total", route="orders") == 12
     assert {"view": "service:orders"} not in _labels(samples, "gateway_view_age_seconds"), "no age before the first"
     assert _get(samples, "gateway_view_state", view="routes", state="stale") == 1
     assert _get(samples, "gateway_view_state", view="routes", state="live") == 0

@@ -46,7 +46,9 @@ filters:
   - {request_headers: {set: {x-tier: edge}, remove: [cookie]}}
 timeouts: {request: 10s, attempt: 2s, idle: 60s}
 retry: {attempts: 3, retry_on: [connect_failure, "502", "503", "504"], buffer: 64KiB}
-limits: {in_flight: 200, queue: 100, queue_timeout: 1s}
+limits: {in_flight: 200, queue: 100, queue_timeout: 1s, header: 16KiB, rate: 100/s by client_ip}
+networks: {deny: [10.6.6.0/24]}
+cors: {origins: [https://app.example.com], headers: [content-type], credentials: true}
 when_empty: {status: 503, retry_after: 1s}
 ```
 
@@ -57,10 +59,11 @@ parameters that had to match; ties by name.
 Unknown fields, duplicate keys, YAML anchors and aliases are refused. A document with a problem is refused alone, and
 says line and field; its last good version stays in force. `gateway check --kind route FILE` tells the same without
 Consul, `gateway routes put` before it writes. A key `<prefix>/defaults` may hold other defaults than those below,
-`{"route": {…}, "service": {…}}`, with `timeouts`, `retry`, `limits` and `when_empty` of routes, and all fields of
-service policies.
+`{"route": {…}, "service": {…}}`, with `timeouts`, `retry`, `limits`, `networks`, `cors` and `when_empty` of routes, and
+all fields of service policies.
 
-Durations are written `250ms`, `10s`, `1m30s`, sizes `64KiB`, `1MiB`, shares `50%`.
+Durations are written `250ms`, `10s`, `1m30s`, sizes `64KiB`, `1MiB`, shares `50%`, rates `100/s`. What limits, networks
+and CORS do is told in [limits.md](../limits.md).
 """
 
 _POLICY = """# Service policies
@@ -136,9 +139,20 @@ _MEANINGS: dict[Reason, tuple[str, str]] = {
     Reason.EXPECTATION_FAILED: ("`Expect` asks for something else than `100-continue`.", "the client"),
     Reason.METHOD_NOT_ALLOWED: ("CONNECT: this is no forward proxy.", "the client"),
     Reason.URI_TOO_LONG: ("The request line is longer than `max_line`.", "settings"),
-    Reason.HEADERS_TOO_LARGE: ("The head is larger than `max_field`, `max_fields`, `max_head`.", "settings"),
+    Reason.HEADERS_TOO_LARGE: (
+        "The head is larger than `max_field`, `max_fields`, `max_head`, or the route's `limits.header`.",
+        "settings; `limits` of the route",
+    ),
     Reason.NOT_IMPLEMENTED: ("A transfer coding other than `chunked`.", "the client"),
     Reason.VERSION_NOT_SUPPORTED: ("Not HTTP/1.1 or 1.0.", "the client, or what is in front"),
+    Reason.FORBIDDEN: (
+        "The client's address is not in the route's `networks`, or a preflight came from an origin not in `cors`.",
+        "`networks` and `cors` of the route; `detail` of the log line; `trusted_hops`",
+    ),
+    Reason.RATE_LIMITED: (
+        "One of the route's rate limits is used up; `Retry-After` says for how long.",
+        "`limits.rate` of the route; `detail` of the log line names the limit",
+    ),
 }
 
 Schema = dict[str, Any]

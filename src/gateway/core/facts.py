@@ -30,7 +30,8 @@ class RequestFacts:
     """The facts that routing and balancing may look at.
 
     `host` is in lower case without port, None where HTTP/1.0 sent none; `path` is normalised (`core.paths`);
-    `query` is raw, without the question mark; `client_ip` is the first untrusted hop's address.
+    `query` is raw, without the question mark; `client_ip` is the first untrusted hop's address in its one spelling,
+    IPv4 never in its IPv6 form.
     """
 
     __slots__ = ("_query_values", "client_ip", "headers", "host", "method", "path", "query")

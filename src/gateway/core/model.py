@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import NamedTuple
 
+from gateway.core.limits import EVERYWHERE, NO_CORS, Cors, Networks, RateLimit
+
 
 class Health(IntEnum):
     """Worst of an instance's service checks and its node's checks, ordered so that `max` is the worst."""
@@ -170,6 +172,10 @@ class Limits:
     queue_timeout: float = 1.0
     body: int = 0
     """Largest request body in bytes; 0 is no limit."""
+    header: int = 0
+    """Largest size of all header fields together in bytes; 0 is no limit but the listener's."""
+    rate: tuple[RateLimit, ...] = ()
+    """All have to grant a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +229,8 @@ class Route:
     retry: RetryPolicy = RetryPolicy()
     limits: Limits = Limits()
     when_empty: WhenEmpty = WhenEmpty()
+    networks: Networks = EVERYWHERE
+    cors: Cors = NO_CORS
     pass_escaped_slashes: bool = False
     """Whether `%2F` and `%5C` in the path are passed upstream; refused with 400 otherwise."""
     websocket: bool = True
@@ -346,6 +354,8 @@ class Reason(Enum):
     HEADERS_TOO_LARGE = "headers_too_large"
     NOT_IMPLEMENTED = "not_implemented"
     VERSION_NOT_SUPPORTED = "version_not_supported"
+    FORBIDDEN = "forbidden"
+    RATE_LIMITED = "rate_limited"
 
 
 class Outcome(Enum):

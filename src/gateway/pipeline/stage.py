@@ -6,9 +6,11 @@ of the response. A route's stages are made once for each of its versions.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
+
+from pydantic import JsonValue
 
 from gateway.core.facts import RequestFacts
 from gateway.core.model import Reason, Route
@@ -30,6 +32,14 @@ class Call:
     """Raw, with its question mark; empty where there is none."""
     fields: list[Field]
     """The headers, but for those that frame the message."""
+    head_size: int = 0
+    """Bytes of all header fields as the client sent them."""
+    body_length: int = 0
+    """Bytes of the body where the head tells; 0 where it is chunked, too."""
+    identity: str | None = None
+    """Whose credential it is, once that has been verified."""
+    claims: Mapping[str, JsonValue] = field(default_factory=dict)
+    """What the verified credential says."""
 
 
 @dataclass(slots=True)
@@ -70,10 +80,14 @@ class Stage(Protocol):
         """Of those that the request went through, the last one first."""
 
 
-class Pipelines:
-    """The stages of each route. `makers` are in their order; one makes None for a route without its stage."""
+Maker = Callable[[Route], Stage | None]
+"""Makes None for a route without its stage."""
 
-    def __init__(self, makers: Sequence[Callable[[Route], Stage | None]]) -> None:
+
+class Pipelines:
+    """The stages of each route. `makers` are in their order."""
+
+    def __init__(self, makers: Sequence[Maker]) -> None:
         self._makers = makers
         self._made: dict[str, tuple[Route, tuple[Stage, ...]]] = {}
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from gateway.core.facts import RequestFacts
 from gateway.core.model import Instance, Outcome, Reason, Route
 from gateway.core.paths import has_escaped_slash
 from gateway.core.tickets import Attempt, Broken, Deliver, Failure, Head, Reject, Send, Ticket
+from gateway.pipeline.cors import preflighted
 from gateway.pipeline.stage import Answer, Call, ResponseHead, Stage
 from gateway.proxy import via
 from gateway.proxy.bodies import RequestBody
@@ -115,7 +117,7 @@ class Exchange:
         trusted = forwarder.forwarding.trusts(connection.peer)
         self._request_id = request_id(self._request.headers.getall("X-Request-Id", ()) if trusted else (), trusted)
         inbound = self._inbound = forwarder.reader.read(self._request, connection.peer)
-        route = self._route = forwarder.conductor.core.match(inbound.facts)
+        route = self._route = self._matched(inbound.facts)
         if route is None:
             raise Refused(Reason.NO_ROUTE)
         if not route.pass_escaped_slashes and has_escaped_slash(inbound.facts.path):
@@ -140,10 +142,29 @@ class Exchange:
         elif decision is not None:
             self._cut_off(Outcome.BROKEN)
 
+    def _matched(self, facts: RequestFacts) -> Route | None:
+        """A preflight is answered by the route of the request that it asks about, if that route does so at all."""
+        match = self._forwarder.conductor.core.match
+        method = preflighted(facts)
+        if method is not None:
+            route = match(RequestFacts(method, facts.host, facts.path, facts.query, facts.headers, facts.client_ip))
+            if route is not None and route.cors.origins:
+                return route
+        return match(facts)
+
     async def _through_stages(self, route: Route, inbound: Inbound) -> Answer | None:
         """What a stage answers, None where all of them let the request go on."""
         facts = inbound.facts
-        call = self._call = Call(facts, route, inbound.host, facts.path, inbound.query, self._fields(inbound))
+        call = self._call = Call(
+            facts,
+            route,
+            inbound.host,
+            facts.path,
+            inbound.query,
+            self._fields(inbound),
+            head_size=inbound.sifted.size,
+            body_length=inbound.length or 0,
+        )
         for stage in self._forwarder.pipelines.of(route):
             verdict = stage.request(call)
             if verdict is not None and not isinstance(verdict, Answer):
@@ -166,14 +187,12 @@ class Exchange:
         ]
 
     def _expect_body(self, route: Route, inbound: Inbound) -> None:
-        options, limit = self._forwarder.options, route.limits.body
-        if limit and inbound.length is not None and inbound.length > limit:
-            raise Refused(Reason.BODY_TOO_LARGE, f"this route takes bodies of up to {limit} bytes", close=True)
+        options = self._forwarder.options
         self._body = RequestBody(
             self._request.content,
             inbound.length,
             keep=route.retry.buffer if route.retry.attempts > 1 else 0,
-            limit=limit,
+            limit=route.limits.body,
             idle=route.timeouts.idle,
             grace=options.body_grace,
             rate=options.body_rate,

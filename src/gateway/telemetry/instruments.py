@@ -25,6 +25,9 @@ COUNTERS = (
     Instrument("gateway.circuit.changes", "", "Transitions of a service's circuits, by the state entered."),
     Instrument("gateway.refusals", "", "Requests that the gateway itself refused, by reason."),
     Instrument("gateway.attempt.failures", "", "Failed attempts, by service and kind."),
+    Instrument(
+        "gateway.rate.keys.forgotten", "", "Keys of a route's rate limits that were forgotten early, for want of room."
+    ),
     Instrument("gateway.view.wakeups", "", "Answers of Consul to a view's blocking queries."),
     Instrument("gateway.view.wakeups.empty", "", "Those of them that changed nothing."),
     Instrument("gateway.view.throttled", "", "Times that a view's token bucket made it wait."),
@@ -59,6 +62,7 @@ GAUGES = (
     Instrument("gateway.instance.in_flight", "", "Attempts on an instance that have not ended."),
     Instrument("gateway.route.in_flight", "", "Requests of a route that are being served."),
     Instrument("gateway.route.queued", "", "Requests of a route that wait in its queue."),
+    Instrument("gateway.rate.keys", "", "Keys (clients, header values …) that a route's rate limits remember."),
 )
 
 _CIRCUIT = {CircuitState.CLOSED: 0, CircuitState.HALF_OPEN: 1, CircuitState.OPEN: 2}
@@ -134,7 +138,10 @@ def _circuits(sources: MetricSources) -> Readings:
 
 def _routes(sources: MetricSources) -> Readings:
     loads = list(sources.loads())
+    rates = list(sources.rate_limits())
     return {
+        "gateway.rate.keys": [Observation(rate.keys, {"route": rate.route}) for rate in rates],
+        "gateway.rate.keys.forgotten": [Observation(rate.forgotten, {"route": rate.route}) for rate in rates],
         "gateway.route.in_flight": [Observation(load.in_flight, {"route": load.route}) for load in loads],
         "gateway.route.queued": [Observation(load.queued, {"route": load.route}) for load in loads],
     }

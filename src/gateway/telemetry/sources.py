@@ -27,6 +27,17 @@ class ViewLike(Protocol):
     def throttled(self) -> int: ...
 
 
+class RateLoadLike(Protocol):
+    """What a route's rate limits remember. `forgotten` keys had to go while they were live."""
+
+    @property
+    def route(self) -> str: ...
+    @property
+    def keys(self) -> int: ...
+    @property
+    def forgotten(self) -> int: ...
+
+
 VIEW_STATES = ("pending", "live", "stale", "denied", "doubted", "failing")
 
 
@@ -45,6 +56,7 @@ class MetricSources:
     circuits: Callable[[], Iterable[CircuitView]]
     loads: Callable[[], Iterable[RouteLoad]]
     views: Callable[[], Iterable[ViewLike]]
+    rate_limits: Callable[[], Iterable[RateLoadLike]] = tuple
     rejected_keys: Callable[[], int] = _none
     dropped_instances: Callable[[], int] = _none
     """Instances that Consul lists and the gateway leaves out: malformed, or of a denied address."""

@@ -18,6 +18,7 @@ from gateway.core.model import (
     ValueKind,
     ValueMatch,
 )
+from gateway.discovery.documents.cors_document import cors_conflicts
 from gateway.discovery.documents.defaults import RouteDefaults
 from gateway.discovery.documents.policy_document import ServicePolicyDocument
 from gateway.discovery.documents.rejection import Problem
@@ -44,6 +45,8 @@ def build_route(name: str, version: int, document: RouteDocument, defaults: Rout
         timeouts=policies.timeouts,
         retry=policies.retry,
         limits=policies.limits,
+        networks=policies.networks,
+        cors=policies.cors,
         when_empty=policies.when_empty,
         pass_escaped_slashes=document.escaped_slashes == "pass",
         websocket=document.websocket,
@@ -52,9 +55,11 @@ def build_route(name: str, version: int, document: RouteDocument, defaults: Rout
 
 def route_conflicts(policies: Route | RouteDefaults) -> list[Problem]:
     """What no field shows alone, since defaults take part in it."""
+    found = cors_conflicts(policies.cors)
     if policies.timeouts.request == 0 and policies.timeouts.attempt == 0:
-        return [Problem(("timeouts",), "request and attempt must not both be 0: a silent instance would hold requests")]
-    return []
+        reason = "request and attempt must not both be 0: a silent instance would hold requests"
+        found.append(Problem(("timeouts",), reason))
+    return found
 
 
 def policy_conflicts(policy: ServicePolicy, document: ServicePolicyDocument) -> list[Problem]:

@@ -6,11 +6,14 @@ from dataclasses import dataclass, replace
 
 from pydantic import Field
 
+from gateway.core.limits import EVERYWHERE, NO_CORS, Cors, Networks
 from gateway.core.model import Limits, RetryPolicy, ServicePolicy, Timeouts, WhenEmpty
+from gateway.discovery.documents.cors_document import CorsDocument
+from gateway.discovery.documents.limits_document import LimitsDocument
 from gateway.discovery.documents.model import Document
+from gateway.discovery.documents.networks_document import NetworksDocument
 from gateway.discovery.documents.policy_document import ServicePolicyDocument
 from gateway.discovery.documents.route_document import (
-    LimitsDocument,
     RetryDocument,
     RouteDocument,
     TimeoutsDocument,
@@ -28,6 +31,8 @@ class RouteDefaults:
     timeouts: Timeouts = _TIMEOUTS
     retry: RetryPolicy = _RETRY
     limits: Limits = _LIMITS
+    networks: Networks = EVERYWHERE
+    cors: Cors = NO_CORS
     when_empty: WhenEmpty = _WHEN_EMPTY
 
     def under(self, document: RouteDocument | RouteDefaultsDocument) -> RouteDefaults:
@@ -36,6 +41,8 @@ class RouteDefaults:
             timeouts=document.timeouts.over(self.timeouts),
             retry=document.retry.over(self.retry),
             limits=document.limits.over(self.limits),
+            networks=document.networks.over(self.networks),
+            cors=document.cors.over(self.cors),
             when_empty=document.when_empty.over(self.when_empty),
         )
 
@@ -59,7 +66,9 @@ class RouteDefaultsDocument(Document):
 
     timeouts: TimeoutsDocument = Field(TimeoutsDocument(), description="Time limits.")
     retry: RetryDocument = Field(RetryDocument(), description="What is tried again.")
-    limits: LimitsDocument = Field(LimitsDocument(), description="How much at once.")
+    limits: LimitsDocument = Field(LimitsDocument(), description="How much at once, how large, how often.")
+    networks: NetworksDocument = Field(NetworksDocument(), description="Where clients may have their addresses.")
+    cors: CorsDocument = Field(CorsDocument(), description="What pages of other origins may do.")
     when_empty: WhenEmptyDocument = Field(
         WhenEmptyDocument(), description="What happens when no instance may be picked."
     )

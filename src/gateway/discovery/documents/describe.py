@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import JsonValue
 
+from gateway.core.limits import Cors, Networks, RateLimit, RateSource
 from gateway.core.model import (
     Backend,
     Balance,
@@ -47,6 +48,8 @@ def describe(route: Route) -> Described:
         "timeouts": _timeouts(route.timeouts),
         "retry": _retry(route.retry),
         "limits": _limits(route.limits),
+        "networks": _networks(route.networks),
+        "cors": _cors(route.cors),
         "when_empty": _when_empty(route.when_empty),
         "escaped_slashes": "pass" if route.pass_escaped_slashes else "refuse",
         "websocket": route.websocket,
@@ -144,6 +147,29 @@ def _limits(limits: Limits) -> Described:
         "queue": limits.queue,
         "queue_timeout": format_duration(limits.queue_timeout),
         "body": format_size(limits.body),
+        "header": format_size(limits.header),
+        "rate": [_rate(rate) for rate in limits.rate],
+    }
+
+
+def _rate(rate: RateLimit) -> Described:
+    source, name = rate.by
+    named = source in (RateSource.HEADER, RateSource.CLAIM)
+    return {"limit": rate.rate, "burst": rate.burst, "by": {source.value: name} if named else source.value}
+
+
+def _networks(networks: Networks) -> Described:
+    return {"allow": [*map(str, networks.allow)], "deny": [*map(str, networks.deny)]}
+
+
+def _cors(cors: Cors) -> Described:
+    return {
+        "origins": [*cors.origins],
+        "methods": [*cors.methods],
+        "headers": [*cors.headers],
+        "expose": [*cors.expose],
+        "credentials": cors.credentials,
+        "max_age": format_duration(cors.max_age),
     }
 
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     JsonValue,
@@ -29,7 +28,7 @@ from gateway.core.model import (
     ServicePolicy,
 )
 from gateway.discovery.documents.model import Document, overlaid
-from gateway.discovery.documents.syntax import HeaderName, Hostname, Name
+from gateway.discovery.documents.syntax import HeaderName, Hostname, Name, OnlyTrue
 from gateway.discovery.documents.units import DURATION, PERCENT, Between, refusal
 
 _CIRCUIT, _BUDGET, _CONNECT, _TLS, _POLICY = CircuitPolicy(), RetryBudget(), Connect(), ConnectTls(), ServicePolicy("")
@@ -81,20 +80,12 @@ def _client_ip(value: JsonValue) -> JsonValue:
     return {"client_ip": True} if value == "client_ip" else value
 
 
-def _true(value: bool) -> bool:
-    if not value:
-        raise refusal("can only be true")
-    return value
-
-
 class HashOnDocument(Document):
     """Exactly one of the fields; the word `client_ip` alone will do."""
 
     header: HeaderName | None = Field(None, description="Name of a request header.")
     cookie: Name | None = Field(None, description="Name of a cookie.")
-    client_ip: Annotated[StrictBool, AfterValidator(_true)] | None = Field(
-        None, description="`true`: the client's address, as trusted hops tell it."
-    )
+    client_ip: OnlyTrue | None = Field(None, description="`true`: the client's address, as trusted hops tell it.")
 
     @model_validator(mode="after")
     def _one_source(self) -> HashOnDocument:

@@ -16,8 +16,11 @@ from pydantic import (
     model_validator,
 )
 
-from gateway.core.model import FailureKind, Health, Limits, RetryPolicy, Timeouts, WhenEmpty
+from gateway.core.model import FailureKind, Health, RetryPolicy, Timeouts, WhenEmpty
+from gateway.discovery.documents.cors_document import CorsDocument
+from gateway.discovery.documents.limits_document import LimitsDocument
 from gateway.discovery.documents.model import Document, overlaid
+from gateway.discovery.documents.networks_document import NetworksDocument
 from gateway.discovery.documents.syntax import (
     EditableHeaderName,
     HeaderName,
@@ -25,6 +28,7 @@ from gateway.discovery.documents.syntax import (
     Hostname,
     Method,
     Name,
+    OnlyTrue,
     Path,
     PathPrefix,
     Pattern,
@@ -34,7 +38,7 @@ from gateway.discovery.documents.syntax import (
 )
 from gateway.discovery.documents.units import DURATION, SIZE, Between, refusal
 
-_TIMEOUTS, _RETRY, _LIMITS, _WHEN_EMPTY = Timeouts(), RetryPolicy(), Limits(), WhenEmpty()
+_TIMEOUTS, _RETRY, _WHEN_EMPTY = Timeouts(), RetryPolicy(), WhenEmpty()
 # After a response head went out nothing is tried again.
 _RETRIABLE = sorted(kind.value for kind in FailureKind if kind is not FailureKind.TRUNCATED)
 _RETRIABLE_STATUS = re.compile("[45][0-9][0-9]").fullmatch
@@ -58,12 +62,6 @@ def _as_exact(value: JsonValue) -> JsonValue:
     return {"exact": value} if isinstance(value, str) else value
 
 
-def _true(value: bool) -> bool:
-    if not value:
-        raise refusal("can only be true")
-    return value
-
-
 # --- what a route matches -----------------------------------------------------------------------------------------
 
 
@@ -72,9 +70,7 @@ class HeaderMatchDocument(Document):
 
     exact: HeaderValue | None = Field(None, description="The value, letter by letter.")
     regex: Pattern | None = Field(None, description="RE2 pattern for the whole value.")
-    present: Annotated[StrictBool, AfterValidator(_true)] | None = Field(
-        None, description="`true`: any value, the empty one too."
-    )
+    present: OnlyTrue | None = Field(None, description="`true`: any value, the empty one too.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> HeaderMatchDocument:
@@ -87,9 +83,7 @@ class QueryMatchDocument(Document):
 
     exact: Text | None = Field(None, description="The decoded value, letter by letter.")
     regex: Pattern | None = Field(None, description="RE2 pattern for the whole decoded value.")
-    present: Annotated[StrictBool, AfterValidator(_true)] | None = Field(
-        None, description="`true`: any value, the empty one too."
-    )
+    present: OnlyTrue | None = Field(None, description="`true`: any value, the empty one too.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> QueryMatchDocument:
@@ -266,24 +260,6 @@ class RetryDocument(Document):
         )
 
 
-class LimitsDocument(Document):
-    in_flight: Annotated[StrictInt, Field(ge=0, le=1_000_000)] = Field(
-        _LIMITS.in_flight, description="Requests of this route at once; 0 is no limit."
-    )
-    queue: Annotated[StrictInt, Field(ge=0, le=100_000)] = Field(
-        _LIMITS.queue, description="Requests that may wait for a place; 0 refuses at once."
-    )
-    queue_timeout: Annotated[float, Between(DURATION, "1ms", "5m")] = Field(
-        _LIMITS.queue_timeout, description="How long each may wait."
-    )
-    body: Annotated[int, Between(SIZE, "0B", "1024GiB")] = Field(
-        _LIMITS.body, description="Largest request body; 0 is no limit."
-    )
-
-    def over(self, base: Limits) -> Limits:
-        return overlaid(base, self)
-
-
 _PANIC = {"none": None, "warning": Health.WARNING, "critical": Health.CRITICAL}
 
 
@@ -323,7 +299,9 @@ class RouteDocument(Document):
     )
     timeouts: TimeoutsDocument = Field(TimeoutsDocument(), description="Time limits.")
     retry: RetryDocument = Field(RetryDocument(), description="What is tried again.")
-    limits: LimitsDocument = Field(LimitsDocument(), description="How much at once.")
+    limits: LimitsDocument = Field(LimitsDocument(), description="How much at once, how large, how often.")
+    networks: NetworksDocument = Field(NetworksDocument(), description="Where clients may have their addresses.")
+    cors: CorsDocument = Field(CorsDocument(), description="What pages of other origins may do.")
     when_empty: WhenEmptyDocument = Field(
         WhenEmptyDocument(), description="What happens when no instance may be picked."
     )

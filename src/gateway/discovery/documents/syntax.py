@@ -6,7 +6,7 @@ import ipaddress
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, JsonValue, StrictStr
+from pydantic import AfterValidator, Field, JsonValue, StrictBool, StrictStr
 
 from gateway.core.paths import BadPath, normalise
 from gateway.discovery.documents.units import refusal
@@ -63,6 +63,14 @@ def _service_name(name: str) -> str:
     return name
 
 
+def is_hostname(name: str) -> bool:
+    """Labels with dots between, `*.` allowed in front; or an IPv6 address in brackets, as short as it gets."""
+    if _is_bracketed_ipv6(name):
+        return True
+    rest = name.removeprefix("*.")
+    return len(rest) <= 253 and all(_LABEL(label) for label in rest.split("."))
+
+
 def _hostname(name: str) -> str:
     lower = name.lower()
     rest = lower.removeprefix("*.")
@@ -76,7 +84,7 @@ def _hostname(name: str) -> str:
         return lower
     if ":" in rest:
         raise refusal("a hostname has no port")
-    if len(rest) > 253 or not all(_LABEL(label) for label in rest.split(".")):
+    if not is_hostname(lower):
         raise refusal("is not a hostname: labels of letters, digits and dashes, with dots between, *. allowed in front")
     return lower
 
@@ -118,6 +126,12 @@ def _free_text(text: str) -> str:
     return text
 
 
+def _true(value: bool) -> bool:
+    if not value:
+        raise refusal("can only be true")
+    return value
+
+
 def no_twins(value: JsonValue) -> JsonValue:
     """Refuses header names that differ only in case; the one header they mean would have two rules."""
     if isinstance(value, dict):
@@ -133,6 +147,7 @@ def _shown_name(name: str) -> str:
     return name if _TOKEN(name) else "a name"
 
 
+OnlyTrue = Annotated[StrictBool, AfterValidator(_true)]
 HeaderName = Annotated[StrictStr, Field(min_length=1, max_length=256), AfterValidator(_header_name)]
 EditableHeaderName = Annotated[StrictStr, Field(min_length=1, max_length=256), AfterValidator(_editable_header_name)]
 HeaderValue = Annotated[StrictStr, Field(max_length=4096), AfterValidator(_header_value)]
