@@ -26,9 +26,9 @@ from yarl import URL
 
 from gateway.core.gateway import Gateway
 from gateway.core.model import Backend, Connect, Instance, InstanceKey, Route, ServicePolicy
-from gateway.discovery.regex import compile_full_match
+from gateway.discovery.regex import compile_full_match, compile_groups
 from gateway.pipeline.stage import Pipelines
-from gateway.pipeline.stages import STAGES
+from gateway.pipeline.stages import stages
 from gateway.proxy.aiohttp_upstream import AiohttpUpstream
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.listener import Listener
@@ -67,7 +67,7 @@ async def gateway(port: int) -> int:
     instances = [Instance(InstanceKey("dc1", "n", name), "orders", "127.0.0.1", port) for name in "ab"]
     conductor.apply_view("orders", instances)
     options = ProxyOptions(gateway_id="bench", host="127.0.0.1", port=0)
-    listener = Listener(conductor, Pipelines(STAGES), AiohttpUpstream(options), options, _Deaf())
+    listener = Listener(conductor, Pipelines(stages(compile_groups)), AiohttpUpstream(options), options, _Deaf())
     await listener.start()
     return listener.port
 

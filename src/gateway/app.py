@@ -26,7 +26,7 @@ from gateway.discovery.consul_settings import ConsulSettings
 from gateway.discovery.documents import Rejection, describe, describe_policy
 from gateway.discovery.duty import DutyState
 from gateway.discovery.errors import ConsulError
-from gateway.discovery.regex import compile_full_match
+from gateway.discovery.regex import compile_full_match, compile_groups
 from gateway.discovery.service import Discovery, DiscoveryOptions
 from gateway.discovery.snapshot import Snapshot
 from gateway.discovery.view import ViewState
@@ -36,7 +36,7 @@ from gateway.journal.stream import EventListener, EventStream
 from gateway.journal.violations import Violations
 from gateway.journal.writer import Journal
 from gateway.pipeline.stage import Pipelines
-from gateway.pipeline.stages import STAGES
+from gateway.pipeline.stages import stages
 from gateway.proxy.aiohttp_upstream import AiohttpUpstream
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.listener import Listener, require_c_parser
@@ -144,7 +144,7 @@ class App:
         self._consul_address = consul_settings.address
         self._client = ConsulClient(consul_settings)
         self._upstream = AiohttpUpstream(proxy_options)
-        self._pipelines = Pipelines(STAGES)
+        self._pipelines = Pipelines(stages(compile_groups))
         self._sink = _Sink(self._conductor, self._pipelines, self._upstream)
         self._discovery = self._new_discovery()
         self._metrics = Metrics(self._metric_sources(), gateway_id=settings.gateway_id, mode=settings.mode)

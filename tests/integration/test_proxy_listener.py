@@ -8,27 +8,30 @@ import pytest
 from aiohttp import http_parser
 
 from gateway.core.model import Outcome
+from gateway.discovery.regex import compile_groups
 from gateway.pipeline.stage import Pipelines
-from gateway.pipeline.stages import STAGES
+from gateway.pipeline.stages import stages
 from gateway.proxy.client_connection import ClientConnection
 from gateway.proxy.listener import Listener, NoCParser, require_c_parser
 from gateway.proxy.sockets import ListenError
 from tests.support.proxies import OPTIONS, Records, running_proxy
 from tests.support.upstreams import OK, Exchange, ScriptedUpstream, request
 
+PIPELINES = Pipelines(stages(compile_groups))
+
 
 async def test_a_taken_port_is_named_with_the_flag() -> None:
     async with running_proxy() as proxy:
         options = replace(OPTIONS, port=proxy.port)
         with pytest.raises(ListenError, match=f"port {proxy.port} .*is taken.*--listen"):
-            await Listener(proxy.conductor, Pipelines(STAGES), proxy.upstream, options, Records()).start()
+            await Listener(proxy.conductor, PIPELINES, proxy.upstream, options, Records()).start()
 
 
 async def test_an_address_that_is_not_ours_is_named() -> None:
     async with running_proxy() as proxy:
         options = replace(OPTIONS, host="192.0.2.1")
         with pytest.raises(ListenError, match=r"192\.0\.2\.1.*--listen"):
-            await Listener(proxy.conductor, Pipelines(STAGES), proxy.upstream, options, Records()).start()
+            await Listener(proxy.conductor, PIPELINES, proxy.upstream, options, Records()).start()
 
 
 async def test_a_socket_that_was_handed_on_is_served() -> None:

@@ -10,11 +10,12 @@ from dataclasses import replace
 
 from gateway.core.gateway import Gateway
 from gateway.core.model import Backend, Connect, Instance, Outcome, Route, ServicePolicy
+from gateway.discovery.regex import compile_groups
 from gateway.journal.monitor import Monitor
 from gateway.journal.properties import Violation
 from gateway.journal.stream import EventStream
 from gateway.pipeline.stage import Pipelines
-from gateway.pipeline.stages import STAGES
+from gateway.pipeline.stages import stages
 from gateway.proxy.aiohttp_upstream import AiohttpUpstream
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.listener import Listener
@@ -105,7 +106,7 @@ async def running_proxy(
         conductor.apply_view(service, [each for each in instances if each.service == service])
     upstream = AiohttpUpstream(options)
     records = Records()
-    listener = Listener(conductor, Pipelines(STAGES), upstream, options, records)
+    listener = Listener(conductor, Pipelines(stages(compile_groups)), upstream, options, records)
     await listener.start()
     try:
         yield RunningProxy(core, conductor, upstream, listener, records)

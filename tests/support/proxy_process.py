@@ -13,8 +13,9 @@ import uvloop
 
 from gateway.core.gateway import Gateway
 from gateway.core.model import Backend, Connect, Instance, InstanceKey, Route, ServicePolicy
+from gateway.discovery.regex import compile_groups
 from gateway.pipeline.stage import Pipelines
-from gateway.pipeline.stages import STAGES
+from gateway.pipeline.stages import stages
 from gateway.proxy.aiohttp_upstream import AiohttpUpstream
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.listener import Listener
@@ -34,7 +35,7 @@ async def _main(port: int) -> None:
     conductor.apply_policies({"orders": ServicePolicy("orders", connect=Connect(timeout=5))})
     conductor.apply_view("orders", [Instance(InstanceKey("dc1", "n", "a"), "orders", "127.0.0.1", port)])
     options = ProxyOptions(gateway_id="own-process", host="127.0.0.1", port=0)
-    listener = Listener(conductor, Pipelines(STAGES), AiohttpUpstream(options), options, _Deaf())
+    listener = Listener(conductor, Pipelines(stages(compile_groups)), AiohttpUpstream(options), options, _Deaf())
     await listener.start()
     print(listener.port, flush=True)
     await asyncio.Event().wait()

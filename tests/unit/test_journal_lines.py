@@ -7,16 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from gateway.core.filters import Edit, EditRequestHeaders
 from gateway.core.model import (
     Backend,
     Balance,
     BalancePolicy,
     Connect,
     ConnectTls,
-    EditRequestHeaders,
     HashOn,
     HashSource,
-    HeaderEdit,
     Match,
     Route,
     ServicePolicy,
@@ -57,7 +56,7 @@ def test_no_header_no_path_and_no_secret_gets_into_a_line() -> None:
         1,
         (Backend("orders"),),
         matches=(Match(headers=(ValueMatch("x-key", ValueKind.EXACT, "secret-1"),)),),
-        filters=(EditRequestHeaders(HeaderEdit(set=(("authorization", "secret-2"),))),),
+        filters=(EditRequestHeaders(Edit(set=(("authorization", "secret-2"),))),),
     )
     connect = Connect(tls=ConnectTls(key_file="/secret-3"))
     balance = Balance(BalancePolicy.RING_HASH, HashOn(HashSource.HEADER, "x-user"))

@@ -240,7 +240,7 @@ def _type(schema: Schema, definitions: Schema) -> str:
 
 def _default(schema: Schema) -> str:
     default = schema.get("default")
-    if default is None or default in ([], {}) or isinstance(default, dict):
+    if default is None or default in ([], {}, "") or isinstance(default, dict):
         return ""
     if isinstance(default, list):
         return "" if any(isinstance(item, dict) for item in default) else ", ".join(f"`{item}`" for item in default)

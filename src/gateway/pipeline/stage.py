@@ -6,14 +6,28 @@ of the response. A route's stages are made once for each of its versions.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from pydantic import JsonValue
+
 from gateway.core.facts import RequestFacts
-from gateway.core.model import Reason, Route
+from gateway.core.model import Instance, Reason, Route
 
 Field = tuple[str, str]
+
+
+@dataclass(slots=True)
+class RequestHead:
+    """What is sent to one instance."""
+
+    host: str | None
+    fields: list[Field]
+
+
+ForInstance = Callable[[Instance, RequestHead], None]
+"""Changes what one attempt sends; another attempt begins with what the stages left."""
 
 
 @dataclass(slots=True)
@@ -30,6 +44,12 @@ class Call:
     """Raw, with its question mark; empty where there is none."""
     fields: list[Field]
     """The headers, but for those that frame the message."""
+    id: str = ""
+    """As in `X-Request-Id`."""
+    claims: Mapping[str, JsonValue] = field(default_factory=dict)
+    """What authentication has found out about the client."""
+    for_instance: tuple[ForInstance, ...] = ()
+    """What can be said only once an instance is picked."""
 
 
 @dataclass(slots=True)
@@ -39,6 +59,8 @@ class ResponseHead:
     status: int
     fields: list[Field]
     ours: bool = False
+    instance: Instance | None = None
+    """Which answers, where it is not `ours`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from gateway.core.filters import EditResponseHeaders, OwnResponse
 from gateway.core.model import (
     Backend,
     BalancePolicy,
-    EditRequestHeaders,
-    EditResponseHeaders,
-    Filter,
-    HeaderEdit,
     Match,
     PathKind,
     PathMatch,
     Route,
     ServicePolicy,
-    StripPrefix,
     ValueKind,
     ValueMatch,
 )
+from gateway.core.template import Template
 from gateway.discovery.documents.defaults import RouteDefaults
+from gateway.discovery.documents.filters_document import FilterDocument
 from gateway.discovery.documents.policy_document import ServicePolicyDocument
 from gateway.discovery.documents.rejection import Problem
 from gateway.discovery.documents.route_document import (
     BackendDocument,
-    FilterDocument,
-    HeaderEditDocument,
     HeaderMatchDocument,
     MatchDocument,
     QueryMatchDocument,
     RouteDocument,
 )
+
+_DESTINATIONS = ("backends", "redirect", "respond")
 
 
 def build_route(name: str, version: int, document: RouteDocument, defaults: RouteDefaults) -> Route:
@@ -40,14 +40,43 @@ def build_route(name: str, version: int, document: RouteDocument, defaults: Rout
         backends=tuple(_backend(backend) for backend in document.backends),
         matches=tuple(_match(match) for match in document.match),
         hostnames=tuple(dict.fromkeys(document.hostnames)),
-        filters=tuple(_filter(each) for each in document.filters),
+        filters=tuple(each.value() for each in document.filters),
         timeouts=policies.timeouts,
         retry=policies.retry,
         limits=policies.limits,
         when_empty=policies.when_empty,
         pass_escaped_slashes=document.escaped_slashes == "pass",
         websocket=document.websocket,
+        answer=_answer(document),
     )
+
+
+def destination_conflicts(document: RouteDocument) -> list[Problem]:
+    """A route sends somewhere or answers itself, and what it answers itself meets no instance."""
+    given = [name for name in _DESTINATIONS if name in document.model_fields_set]
+    if not given:
+        return [Problem(("backends",), "is required, unless there is a redirect or respond")]
+    if len(given) > 1:
+        return [Problem((given[1],), f"a route has only one of {', '.join(_DESTINATIONS)}")]
+    return [] if given == ["backends"] else _unused_filters(document.filters)
+
+
+def _unused_filters(filters: Sequence[FilterDocument]) -> list[Problem]:
+    found: list[Problem] = []
+    for index, filter_ in enumerate(filters):
+        (kind,) = filter_.model_fields_set
+        each = filter_.value()
+        if not isinstance(each, EditResponseHeaders):
+            found.append(Problem(("filters", index, kind), "only response_headers edit what a route answers itself"))
+        elif any(isinstance(text, Template) and text.of_instance for _, text in (*each.edit.set, *each.edit.add)):
+            found.append(Problem(("filters", index, kind), "no instance takes part in what a route answers itself"))
+    return found
+
+
+def _answer(document: RouteDocument) -> OwnResponse | None:
+    if document.redirect is not None:
+        return document.redirect.value()
+    return None if document.respond is None else document.respond.value()
 
 
 def route_conflicts(policies: Route | RouteDefaults) -> list[Problem]:
@@ -104,20 +133,3 @@ def _value_match(name: str, document: HeaderMatchDocument | QueryMatchDocument) 
     if document.regex is not None:
         return ValueMatch(name, ValueKind.REGEX, document.regex)
     return ValueMatch(name, ValueKind.PRESENT)
-
-
-def _filter(document: FilterDocument) -> Filter:
-    if document.strip_prefix is not None:
-        return StripPrefix(document.strip_prefix)
-    if document.request_headers is not None:
-        return EditRequestHeaders(_header_edit(document.request_headers))
-    assert document.response_headers is not None
-    return EditResponseHeaders(_header_edit(document.response_headers))
-
-
-def _header_edit(document: HeaderEditDocument) -> HeaderEdit:
-    return HeaderEdit(
-        set=tuple(document.set.items()),
-        add=tuple((name, value) for name, values in document.add.items() for value in values),
-        remove=document.remove,
-    )
