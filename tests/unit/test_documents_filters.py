@@ -87,6 +87,23 @@ def test_filters_are_read(document: JsonValue, expected: Filter) -> None:
         ({"path": "/a#b"}, "path", "a request's path must not hold a fragment"),
         ({"path": "/a/../${request.id}"}, "path", "makes no path in normal form"),
         ({"path": "/a/${request.path}"}, "path", "makes no path in normal form"),
+        ({"path": "/a/${request.query.x:-..}"}, "path", "makes no path in normal form"),
+        (
+            {"path": "/a/${request.query.x:-../b}"},
+            "path",
+            "a dot segment is hidden behind a path parameter or an escaped slash",
+        ),
+        ({"path": "/a%2Fb"}, "path", "an escaped slash passes only where the route says escaped_slashes: pass"),
+        (
+            {"replace_prefix": {"from": "/a", "to": "/b%5Cc"}},
+            "replace_prefix.to",
+            "an escaped slash passes only where the route says escaped_slashes: pass",
+        ),
+        (
+            {"rewrite_path": {"regex": "/(a)", "to": "/$1%2F"}},
+            "rewrite_path.to",
+            "an escaped slash passes only where the route says escaped_slashes: pass",
+        ),
         ({"path": "${request.id}"}, "path", "a path has to start with a slash"),
         ({"path": "/a\r\nb"}, "path", "a path must not hold spaces, control characters or non-ASCII characters"),
         (
@@ -186,6 +203,16 @@ BODY = "x" * (64 * 1024 + 1)
             "takes only one of path, replace_prefix",
         ),
         ({"redirect": {"status": 300, "path": "/a"}}, "redirect.status", "has to be one of 301, 302, 303, 307 or 308"),
+        (
+            {"redirect": {"path": "/a%2Fb"}},
+            "redirect.path",
+            "an escaped slash passes only where the route says escaped_slashes: pass",
+        ),
+        (
+            {"redirect": {"replace_prefix": {"from": "/a", "to": "/b%2F"}}},
+            "redirect.replace_prefix.to",
+            "an escaped slash passes only where the route says escaped_slashes: pass",
+        ),
         ({"respond": {"status": 101}}, "respond.status", "has to be at least 200"),
         ({"respond": {"status": 204, "body": "x"}}, "respond", "a response of status 204 has no body"),
         ({"respond": {"body": BODY}}, "respond.body", "takes at most 64KiB"),
@@ -218,6 +245,11 @@ BODY = "x" * (64 * 1024 + 1)
 )
 def test_a_bad_answer_is_refused_in_its_place(document: dict[str, JsonValue], field: str, reason: str) -> None:
     assert problems(document) == [(field, reason)]
+
+
+def test_an_escaped_slash_of_the_routes_own_goes_where_they_are_passed() -> None:
+    found = route(BACKENDS | {"filters": [{"path": "/a%2Fb"}], "escaped_slashes": "pass"})
+    assert found.filters == (SetPath("/a%2Fb"),)
 
 
 def test_a_problem_has_its_line_and_column() -> None:

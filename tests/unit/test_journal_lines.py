@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.filters import Edit, EditRequestHeaders
+from gateway.core.filters import Edit, EditRequestHeaders, Respond
 from gateway.core.model import (
     Backend,
     Balance,
@@ -61,7 +61,8 @@ def test_no_header_no_path_and_no_secret_gets_into_a_line() -> None:
     connect = Connect(tls=ConnectTls(key_file="/secret-3"))
     balance = Balance(BalancePolicy.RING_HASH, HashOn(HashSource.HEADER, "x-user"))
     shell.policies(ServicePolicy("orders", connect=connect, balance=balance))
-    shell.routes(edited)
+    own = Route("own", 1, (), answer=Respond(200, b"secret-8", headers=(("x", "secret-9"),)))
+    shell.routes(edited, own)
     shell.view(instance("a"), instance("b"))
     request = facts(headers=[("x-user", "secret-4"), ("cookie", "secret-5")], path="/secret-6", client_ip="192.0.2.77")
     shell.answer(shell.send(edited, request))

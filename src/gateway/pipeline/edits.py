@@ -16,7 +16,8 @@ MAX_TARGET = 8192
 
 _HOST = r"(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?|\[[0-9a-f:.]+\])"
 _BARE_HOST = re.compile(_HOST).fullmatch
-_HOST_AND_PORT = re.compile(rf"{_HOST}(?::[1-9][0-9]{{0,4}})?").fullmatch
+_HOST_AND_PORT = re.compile(rf"{_HOST}(?::([1-9][0-9]{{0,4}}))?").fullmatch
+_LAST_PORT = 65535
 _LONGEST_HOST = 261
 
 
@@ -32,8 +33,8 @@ class Unfit(Exception):
 def fit_host(host: str, *, port: bool) -> str:
     """A host name or address in lower case, and where `port` allows it with a port. Raises Unfit."""
     lower = host.lower()
-    fits = _HOST_AND_PORT if port else _BARE_HOST
-    if not fits(lower) or len(lower) > _LONGEST_HOST:
+    match = _HOST_AND_PORT(lower) if port else _BARE_HOST(lower)
+    if match is None or len(lower) > _LONGEST_HOST or (port and int(match[1] or 0) > _LAST_PORT):
         raise Unfit("this route makes no valid host of the request")
     return lower
 

@@ -52,12 +52,7 @@ def rewriting(filter_: RewritePath, compile_groups: CompileGroups) -> RequestEdi
     """A path that the pattern does not match as a whole stays as it is."""
     match = compile_groups(filter_.pattern)
     parts = filter_.to.parts if isinstance(filter_.to, Template) else (filter_.to,)
-    pieces = [
-        part.number - 1
-        if isinstance(part, Group)
-        else rendering.path(part if isinstance(part, str) else Template((part,)))
-        for part in parts
-    ]
+    pieces = [part.number - 1 if isinstance(part, Group) else rendering.path_part(part) for part in parts]
 
     def edit(call: Call) -> None:
         groups = match(call.path)

@@ -17,12 +17,8 @@ from pydantic import (
 
 from gateway.core.filters import OwnResponse, Redirect, ReplacePrefix, Respond
 from gateway.core.template import as_written
-from gateway.discovery.documents.filters_document import (
-    Described,
-    PrefixReplacementDocument,
-    describe_prefix_replacement,
-)
-from gateway.discovery.documents.model import Document, at_most_one
+from gateway.discovery.documents.filters_document import PrefixReplacementDocument, describe_prefix_replacement
+from gateway.discovery.documents.model import Described, Document, at_most_one
 from gateway.discovery.documents.syntax import EditableHeaderName, HeaderValue, no_twins
 from gateway.discovery.documents.texts import BareHostText, OwnHeaderText, PathText
 from gateway.discovery.documents.units import format_size, refusal

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from gateway.core.filters import EditResponseHeaders, OwnResponse
+from gateway.core.filters import OwnResponse
 from gateway.core.model import (
     Backend,
     BalancePolicy,
@@ -16,9 +14,7 @@ from gateway.core.model import (
     ValueKind,
     ValueMatch,
 )
-from gateway.core.template import Template
 from gateway.discovery.documents.defaults import RouteDefaults
-from gateway.discovery.documents.filters_document import FilterDocument
 from gateway.discovery.documents.policy_document import ServicePolicyDocument
 from gateway.discovery.documents.rejection import Problem
 from gateway.discovery.documents.route_document import (
@@ -28,8 +24,6 @@ from gateway.discovery.documents.route_document import (
     QueryMatchDocument,
     RouteDocument,
 )
-
-_DESTINATIONS = ("backends", "redirect", "respond")
 
 
 def build_route(name: str, version: int, document: RouteDocument, defaults: RouteDefaults) -> Route:
@@ -49,28 +43,6 @@ def build_route(name: str, version: int, document: RouteDocument, defaults: Rout
         websocket=document.websocket,
         answer=_answer(document),
     )
-
-
-def destination_conflicts(document: RouteDocument) -> list[Problem]:
-    """A route sends somewhere or answers itself, and what it answers itself meets no instance."""
-    given = [name for name in _DESTINATIONS if name in document.model_fields_set]
-    if not given:
-        return [Problem(("backends",), "is required, unless there is a redirect or respond")]
-    if len(given) > 1:
-        return [Problem((given[1],), f"a route has only one of {', '.join(_DESTINATIONS)}")]
-    return [] if given == ["backends"] else _unused_filters(document.filters)
-
-
-def _unused_filters(filters: Sequence[FilterDocument]) -> list[Problem]:
-    found: list[Problem] = []
-    for index, filter_ in enumerate(filters):
-        (kind,) = filter_.model_fields_set
-        each = filter_.value()
-        if not isinstance(each, EditResponseHeaders):
-            found.append(Problem(("filters", index, kind), "only response_headers edit what a route answers itself"))
-        elif any(isinstance(text, Template) and text.of_instance for _, text in (*each.edit.set, *each.edit.add)):
-            found.append(Problem(("filters", index, kind), "no instance takes part in what a route answers itself"))
-    return found
 
 
 def _answer(document: RouteDocument) -> OwnResponse | None:

@@ -24,9 +24,8 @@ from gateway.core.model import (
 )
 from gateway.discovery.documents.answer_document import describe_answer
 from gateway.discovery.documents.filters_document import describe_filter
+from gateway.discovery.documents.model import Described
 from gateway.discovery.documents.units import format_duration, format_percent, format_size
-
-Described = dict[str, JsonValue]
 
 _PATH_FIELDS = {PathKind.EXACT: "path_exact", PathKind.REGEX: "path_regex", PathKind.PREFIX: "path_prefix"}
 

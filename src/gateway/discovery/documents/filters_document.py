@@ -20,11 +20,9 @@ from gateway.core.filters import (
     StripPrefix,
 )
 from gateway.core.template import as_written
-from gateway.discovery.documents.model import Document, exactly_one
+from gateway.discovery.documents.model import Described, Document, exactly_one
 from gateway.discovery.documents.syntax import EditableHeaderName, Name, PathPrefix, Pattern, no_twins
 from gateway.discovery.documents.texts import HeaderText, HostText, PathText, QueryText, ReplacementText
-
-Described = dict[str, JsonValue]
 
 
 def _as_values(value: JsonValue) -> JsonValue:

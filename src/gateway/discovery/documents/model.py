@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, JsonValue
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     Value = TypeVar("Value", bound=DataclassInstance)
+
+
+Described = dict[str, JsonValue]
+"""A document as its model is described again, in operators' notation."""
 
 
 class Document(BaseModel):

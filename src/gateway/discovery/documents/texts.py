@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import quote
 
 from pydantic import GetCoreSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
@@ -83,40 +84,59 @@ def _check_header(name: str) -> None:
 
 
 def _check_path(text: Text) -> None:
-    """A normal path, whatever stands in place of the variables; the request's path is one already."""
-    path = _with(text, lambda part: f"/{_ANY}" if isinstance(part, Variable) and part.source is Source.PATH else _ANY)
-    try:
-        normal = normalise(path)
-    except BadPath as bad:
-        raise refusal(bad.reason) from None
-    if not path.startswith("/") or normal != path:
-        raise refusal(f"is not in normal form; write {normal}" if path == text else "makes no path in normal form")
+    """A normal path, with ordinary values for the variables and with their defaults."""
+    for stand_in in (_any_of_path, _default_of_path):
+        path = _with(text, stand_in)
+        try:
+            normal = normalise(path)
+        except BadPath as bad:
+            raise refusal(bad.reason) from None
+        if not path.startswith("/") or normal != path:
+            raise refusal(f"is not in normal form; write {normal}" if path == text else "makes no path in normal form")
+
+
+def _any_of_path(part: Part) -> str:
+    return f"/{_ANY}" if isinstance(part, Variable) and part.source is Source.PATH else _ANY
+
+
+def _default_of_path(part: Part) -> str:
+    """The request's path has always a value."""
+    if isinstance(part, Variable) and part.default and part.source is not Source.PATH:
+        return quote(part.default, safe="")
+    return _any_of_path(part)
 
 
 def _check_field(text: Text) -> None:
-    whole = _with(text, lambda _: _ANY)
-    defaults = [variable.default for variable in text.variables] if isinstance(text, Template) else []
-    if not all(_FIELD(part) for part in (whole, *defaults)) or whole != whole.strip(" \t"):
+    whole = _with(text, _any)
+    if not all(_FIELD(part) for part in (whole, *_defaults(text))) or whole != whole.strip(" \t"):
         raise refusal("has to be printable ASCII, without line breaks, and without space at either end")
 
 
 def _check_query(text: Text) -> None:
-    defaults = [variable.default for variable in text.variables] if isinstance(text, Template) else []
-    if any(_CONTROL(part) for part in (_with(text, lambda _: _ANY), *defaults)):
+    if any(_CONTROL(part) for part in (_with(text, _any), *_defaults(text))):
         raise refusal("must not hold control characters")
 
 
 def _check_host(text: Text) -> None:
-    port = _PORT.search(host := _with(text, lambda _: _ANY))
+    host = _with(text, _any)
+    port = _PORT.search(host)
     if port is not None and int(port[1]) > 65535:
         raise refusal("has no such port")
     _check_bare_host(host[: port.start()] if port else host)
 
 
 def _check_bare_host(text: Text) -> None:
-    host = _with(text, lambda _: _ANY)
+    host = _with(text, _any)
     if not _HOST(host) or len(host) > 255:
         raise refusal("is no host name or address")
+
+
+def _any(_: Part) -> str:
+    return _ANY
+
+
+def _defaults(text: Text) -> Sequence[str]:
+    return [variable.default for variable in text.variables] if isinstance(text, Template) else ()
 
 
 def _with(text: Text, stand_in: Callable[[Part], str]) -> str:
