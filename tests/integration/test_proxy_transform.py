@@ -24,7 +24,7 @@ from tests.support.proxies import DEFAULT_ROUTE, running_proxy
 from tests.support.upstreams import OK, Exchange, ScriptedUpstream, request, saying
 
 SERVED_BY = EditResponseHeaders(Edit(set=(("x-served-by", parse("${instance.id}", instance=True)),)))
-TOLD = EditRequestHeaders(Edit(set=(("x-instance", parse("${instance.id}", instance=True)),)))
+TOLD = EditRequestHeaders(Edit(add=(("x-instance", parse("${instance.id}", instance=True)),)))
 
 
 async def reset(exchange: Exchange) -> None:

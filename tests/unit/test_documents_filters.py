@@ -120,10 +120,16 @@ def test_filters_are_read(document: JsonValue, expected: Filter) -> None:
         ({"host": "a/b"}, "host", "is no host name or address"),
         ({"host": ""}, "host", "is no host name or address"),
         ({"host": "a:70000"}, "host", "has no such port"),
+        ({"host": "a." * 127 + "abc"}, "host", "is no host name or address"),
         ({"query": {"set": {"a": "b\nc"}}}, "query.set.a", "must not hold control characters"),
         ({"query": {"set": {"a": "${request.id:-\u0001}"}}}, "query.set.a", "must not hold control characters"),
         (
             {"request_headers": {"set": {"x": "a\r\nb"}}},
+            "request_headers.set.x",
+            "has to be printable ASCII, without line breaks, and without space at either end",
+        ),
+        (
+            {"request_headers": {"set": {"x": "${request.id} "}}},
             "request_headers.set.x",
             "has to be printable ASCII, without line breaks, and without space at either end",
         ),
@@ -181,7 +187,7 @@ def test_answers_are_read(document: dict[str, JsonValue], expected: OwnResponse)
 
 
 REDIRECT: dict[str, JsonValue] = {"redirect": {"path": "/b"}}
-BODY = "x" * (64 * 1024 + 1)
+BODY = "é" * (32 * 1024) + "x"
 
 
 @pytest.mark.parametrize(

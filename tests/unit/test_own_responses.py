@@ -18,6 +18,7 @@ from gateway.core.filters import (
     Respond,
 )
 from gateway.core.model import Reason, Route
+from gateway.core.paths import normalise
 from gateway.core.template import parse
 from gateway.discovery.regex import compile_groups
 from gateway.pipeline.stage import Answer, Call
@@ -67,6 +68,11 @@ def test_a_redirect_that_needs_a_host_refuses_who_sends_none() -> None:
     assert location(Redirect(scheme="https", host="a.test"), call(host=None)) == "https://a.test/"
 
 
+def test_a_host_brings_no_port_of_its_own() -> None:
+    redirect = Redirect(scheme="https", host=parse("${request.header.x}"), port=8443)
+    assert answer(redirect, call(headers=[("x", "a.test:80")])).reason is Reason.BAD_REQUEST
+
+
 @pytest.mark.parametrize("query", ["?a\x7f", "?a b", "?a\tb", "?é"])
 def test_a_query_that_cannot_stand_in_a_location_is_refused(query: str) -> None:
     assert answer(Redirect(scheme="https"), call("/", query)).reason is Reason.BAD_REQUEST
@@ -77,6 +83,7 @@ ANY = st.text(max_size=12) | st.text(st.sampled_from("ab./\\%2F?#@:[] \r\n\t\x00
 
 @given(ANY, ANY)
 @example("/evil.test", "evil.test/")
+@example("..", "")
 @example("\\evil.test", "evil.test:80")
 @example("", "evil.test\r\nSet-Cookie: a=b")
 def test_no_value_leads_to_another_host_or_breaks_the_line(path: str, host: str) -> None:
@@ -85,6 +92,7 @@ def test_no_value_leads_to_another_host_or_breaks_the_line(path: str, host: str)
         found = answer(Redirect(path=parse(template)), to)
         if found.reason is None:
             assert re.fullmatch(r"/(?:[A-Za-z0-9._~%-][!-~]*)?", found.fields[0][1])
+            assert normalise(found.fields[0][1]) == found.fields[0][1]
     found = answer(Redirect(scheme="https", host=parse("${request.header.h}.ours.test"), path="/x"), to)
     if found.reason is None:
         assert re.fullmatch(r"https://[a-z0-9_.-]+\.ours\.test/x", found.fields[0][1])
