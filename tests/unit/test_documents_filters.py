@@ -119,6 +119,8 @@ def test_filters_are_read(document: JsonValue, expected: Filter) -> None:
         ({"host": "a b"}, "host", "is no host name or address"),
         ({"host": "a/b"}, "host", "is no host name or address"),
         ({"host": ""}, "host", "is no host name or address"),
+        ({"host": "${request.query.h:-a b}.test"}, "host", "is no host name or address"),
+        ({"host": "a.test:${request.query.p:-70000}"}, "host", "is no host name or address"),
         ({"host": "a:70000"}, "host", "has no such port"),
         ({"host": "a." * 127 + "abc"}, "host", "is no host name or address"),
         ({"query": {"set": {"a": "b\nc"}}}, "query.set.a", "must not hold control characters"),
@@ -202,6 +204,11 @@ BODY = "é" * (32 * 1024) + "x"
             "needs a scheme, path or replace_prefix: it would lead to where it was asked",
         ),
         ({"redirect": {"host": "a.test"}}, "redirect", "host and port need a scheme"),
+        (
+            {"redirect": {"scheme": "https", "host": "${request.host:-a/b}"}},
+            "redirect.host",
+            "is no host name or address",
+        ),
         ({"redirect": {"scheme": "https", "host": "a.test:1"}}, "redirect.host", "is no host name or address"),
         (
             {"redirect": {"path": "/a", "replace_prefix": {"from": "/", "to": "/"}}},

@@ -25,7 +25,7 @@ from gateway.core.filters import (
     SetPath,
     StripPrefix,
 )
-from gateway.core.model import Reason
+from gateway.core.model import Instance, Reason
 from gateway.core.paths import normalise
 from gateway.core.template import Text, parse
 from gateway.discovery.regex import compile_groups
@@ -93,7 +93,7 @@ def test_a_prefix_is_replaced_by_whole_elements(path: str, prefix: str, by: str,
     assert sent(call(path), ReplacePrefix(prefix, by)).path == expected
 
 
-ELEMENTS = st.lists(st.sampled_from(["a", "b", "%2F", "c.d", "..%2Fx"[2:]]), max_size=5).map(
+ELEMENTS = st.lists(st.sampled_from(["a", "b", "%2F", "c.d", "..."]), max_size=5).map(
     lambda parts: "/" + "/".join(parts)
 )
 
@@ -334,11 +334,10 @@ def test_claims_are_texts_or_json(claim: JsonValue, value: str) -> None:
     assert header("${claims.c:--}", call(claims={"c": claim})) == value
 
 
-def at(through: Call, instance: object = INSTANCE) -> RequestHead:
-    assert instance in (INSTANCE, OTHER_INSTANCE)
+def at(through: Call, instance: Instance = INSTANCE) -> RequestHead:
     head = RequestHead(through.host, list(through.fields))
     for change in through.for_instance:
-        change(INSTANCE if instance is INSTANCE else OTHER_INSTANCE, head)
+        change(instance, head)
     return head
 
 

@@ -135,7 +135,10 @@ _MEANINGS: dict[Reason, tuple[str, str]] = {
     Reason.REQUEST_TIMEOUT: ("The client was too slow.", "`head_timeout`, `body_grace`, `body_rate`"),
     Reason.EXPECTATION_FAILED: ("`Expect` asks for something else than `100-continue`.", "the client"),
     Reason.METHOD_NOT_ALLOWED: ("CONNECT: this is no forward proxy.", "the client"),
-    Reason.URI_TOO_LONG: ("The request line is longer than `max_line`.", "settings"),
+    Reason.URI_TOO_LONG: (
+        "The request line is longer than `max_line`, or what the route's filters make of it longer than 8 KiB.",
+        "settings; `filters` of the route",
+    ),
     Reason.HEADERS_TOO_LARGE: ("The head is larger than `max_field`, `max_fields`, `max_head`.", "settings"),
     Reason.NOT_IMPLEMENTED: ("A transfer coding other than `chunked`.", "the client"),
     Reason.VERSION_NOT_SUPPORTED: ("Not HTTP/1.1 or 1.0.", "the client, or what is in front"),

@@ -118,21 +118,30 @@ def _check_query(text: Text) -> None:
 
 
 def _check_host(text: Text) -> None:
-    host = _with(text, _any)
-    port = _PORT.search(host)
-    if port is not None and int(port[1]) > 65535:
-        raise refusal("has no such port")
-    _check_bare_host(host[: port.start()] if port else host)
+    """With ordinary values for the variables and with their defaults."""
+    for host in (_with(text, _any), _with(text, _default)):
+        port = _PORT.search(host)
+        if port is not None and int(port[1]) > 65535:
+            raise refusal("has no such port")
+        _check_name(host[: port.start()] if port else host)
 
 
 def _check_bare_host(text: Text) -> None:
-    host = _with(text, _any)
+    for host in (_with(text, _any), _with(text, _default)):
+        _check_name(host)
+
+
+def _check_name(host: str) -> None:
     if not _HOST(host) or len(host) > 255:
         raise refusal("is no host name or address")
 
 
 def _any(_: Part) -> str:
     return _ANY
+
+
+def _default(part: Part) -> str:
+    return part.default or _ANY if isinstance(part, Variable) else _ANY
 
 
 def _defaults(text: Text) -> Sequence[str]:
