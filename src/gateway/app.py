@@ -26,7 +26,7 @@ from gateway.discovery.consul_settings import ConsulSettings
 from gateway.discovery.documents import Rejection, describe, describe_policy
 from gateway.discovery.duty import DutyState
 from gateway.discovery.errors import ConsulError
-from gateway.discovery.regex import compile_full_match
+from gateway.discovery.regex import compile_full_match, compile_groups
 from gateway.discovery.service import Discovery, DiscoveryOptions
 from gateway.discovery.snapshot import Snapshot
 from gateway.discovery.view import ViewState
@@ -149,7 +149,7 @@ class App:
         self._client = ConsulClient(consul_settings)
         self._upstream = AiohttpUpstream(proxy_options)
         self._rates = RateLimits(loop.time, settings.rate_limit_keys)
-        self._pipelines = Pipelines(makers(self._rates))
+        self._pipelines = Pipelines(makers(self._rates, compile_groups))
         self._sink = _Sink(self._conductor, self._pipelines, self._rates, self._upstream)
         self._discovery = self._new_discovery()
         self._metrics = Metrics(self._metric_sources(), gateway_id=settings.gateway_id, mode=settings.mode)

@@ -107,6 +107,18 @@ def test_a_route_is_put_listed_got_and_deleted(run: Run, consul: dict[str, str])
     assert run("routes", "delete", "orders", **consul).returncode == 1
 
 
+@pytest.mark.parametrize(
+    ("document", "shown"),
+    [
+        (b'{"redirect": {"status": 308, "path": "/b"}}', "redirect 308"),
+        (b'{"respond": {"status": 410}}', "respond 410"),
+    ],
+)
+def test_a_route_that_answers_itself_is_listed(run: Run, consul: dict[str, str], document: bytes, shown: str) -> None:
+    assert run("routes", "put", "own", "-", stdin=document, **consul).returncode == 0
+    assert re.search(rf"^own +\d+ +/… → {shown} +accepted", run("routes", "list", **consul).stdout, re.MULTILINE)
+
+
 def test_service_policies_too(run: Run, consul: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "orders.yaml"
     file.write_text("circuit: {mode: shadow}\nin_flight_per_instance: 1\n")

@@ -5,18 +5,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from gateway.core.model import (
-    EditRequestHeaders,
-    EditResponseHeaders,
-    HeaderEdit,
-    Match,
-    PathKind,
-    PathMatch,
-    Reason,
-    StripPrefix,
-    ValueKind,
-    ValueMatch,
-)
+from gateway.core.filters import Edit, EditRequestHeaders, EditResponseHeaders, StripPrefix
+from gateway.core.model import Match, PathKind, PathMatch, Reason, ValueKind, ValueMatch
 from tests.support.proxies import DEFAULT_ROUTE, OPTIONS, running_proxy
 from tests.support.upstreams import ScriptedUpstream, request, saying
 
@@ -165,8 +155,8 @@ async def test_filters_of_the_route() -> None:
         matches=(Match(PathMatch(PathKind.PREFIX, "/orders")),),
         filters=(
             StripPrefix("/orders"),
-            EditRequestHeaders(HeaderEdit(set=(("x-team", "a"),), remove=("cookie",))),
-            EditResponseHeaders(HeaderEdit(add=(("x-served", "b"),), remove=("server",))),
+            EditRequestHeaders(Edit(set=(("x-team", "a"),), remove=("cookie",))),
+            EditResponseHeaders(Edit(add=(("x-served", "b"),), remove=("server",))),
         ),
     )
     said = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nServer: nginx\r\n\r\nok"

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from gateway.core.gateway import Gateway
 from gateway.core.model import Backend, Connect, Instance, Outcome, Route, ServicePolicy
+from gateway.discovery.regex import compile_groups
 from gateway.journal.monitor import Monitor
 from gateway.journal.properties import Violation
 from gateway.journal.stream import EventStream
@@ -106,7 +107,7 @@ async def running_proxy(
         conductor.apply_view(service, [each for each in instances if each.service == service])
     upstream = AiohttpUpstream(options)
     records = Records()
-    pipelines = Pipelines(makers(RateLimits(loop.time, capacity=1000)))
+    pipelines = Pipelines(makers(RateLimits(loop.time, capacity=1000), compile_groups))
     listener = Listener(conductor, pipelines, upstream, options, records)
     await listener.start()
     try:

@@ -8,7 +8,9 @@ import pytest
 
 from gateway import settings
 from gateway.core.model import Route
+from gateway.core.template import Source
 from gateway.discovery.documents import parse_route
+from gateway.discovery.documents.filters_document import FilterDocument
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")])
@@ -44,6 +46,21 @@ def test_parts_of_routes_are_accepted() -> None:
     for block in blocks:
         found = parse_route("example", f"{block}\nbackends: [{{service: orders}}]\n".encode(), 1)
         assert isinstance(found, Route), f"{found}: {block}"
+
+
+def test_routes_on_the_page_of_transformation_are_accepted() -> None:
+    blocks = _blocks(ROOT / "docs" / "transformation.md", "yaml")
+    assert blocks
+    for block in blocks:
+        assert isinstance(parse_route("example", block.encode(), 1), Route), block
+
+
+def test_every_variable_and_filter_is_on_the_page_of_transformation() -> None:
+    text = (ROOT / "docs" / "transformation.md").read_text()
+    for source in Source:
+        assert f"${{{source.value}{'NAME' if source.many else ''}}}" in text
+    for name in FilterDocument.model_fields:
+        assert f"`{name}" in text
 
 
 def test_settings_files_are_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

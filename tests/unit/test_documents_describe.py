@@ -40,6 +40,19 @@ PATHS = st.lists(st.sampled_from(["a", "b%2F", "c;d", "~"]), min_size=1, max_siz
 TOKENS = st.text("abcX-9", min_size=1, max_size=4)
 HEADERS = TOKENS.map(lambda token: "x" + token)
 FIELD_VALUES = st.text("ab ,\t;=", max_size=5).map(str.strip)
+VARIABLES = st.sampled_from(
+    [
+        "${request.method}",
+        "${request.header.X-a}",
+        "${claims.https://x/y}",
+        "${route.name:-none}",
+        "$$",
+        "${request.id}",
+    ]
+)
+TEMPLATES = st.lists(st.sampled_from(["a", "b-c", "7"]) | VARIABLES, min_size=1, max_size=4).map("".join)
+HEADER_TEMPLATES = TEMPLATES | st.sampled_from(["${instance.node}", "${instance.meta.a-b:-z}, b"])
+HOST_TEMPLATES = st.sampled_from(["preserve", "service", "a.b:80", "${request.header.x-h:-h}.c", "[::1]"])
 TEXTS = st.text(st.characters(blacklist_categories=("Cc", "Cs")), max_size=5)
 NAMES = st.text(st.characters(blacklist_categories=("Cc", "Cs")), min_size=1, max_size=5)
 PATTERNS = st.sampled_from(["a+", "[0-9]{2}", "(?i)x|y"])
@@ -70,13 +83,26 @@ MATCHES = st.builds(
     PATH_FIELD,
     _document(methods=METHODS, headers=_unique(HEADERS, _values(FIELD_VALUES)), query=_unique(NAMES, _values(TEXTS))),
 )
+PREFIXES = st.builds(lambda from_, to: {"from": from_, "to": to}, PATHS, PATHS.filter(lambda path: "%" not in path))
 EDITS = _document(
-    set=_unique(HEADERS, FIELD_VALUES),
+    set=_unique(HEADERS, FIELD_VALUES | HEADER_TEMPLATES),
     add=_unique(HEADERS, FIELD_VALUES | st.lists(FIELD_VALUES, min_size=1, max_size=2)),
     remove=st.lists(HEADERS, max_size=2),
 )
+QUERY_EDITS = _document(
+    set=st.dictionaries(NAMES, TEMPLATES | TEXTS.filter(lambda text: "$" not in text), max_size=2),
+    add=st.dictionaries(NAMES, TEMPLATES | st.lists(TEMPLATES, min_size=1, max_size=2), max_size=2),
+    remove=st.lists(NAMES, max_size=2),
+)
 FILTERS = (
     st.builds(lambda path: {"strip_prefix": path}, PATHS)
+    | st.builds(lambda prefix: {"replace_prefix": prefix}, PREFIXES)
+    | st.builds(
+        lambda to: {"rewrite_path": {"regex": "/(a)(b*)/(.*)", "to": f"/{to}"}}, TEMPLATES | st.just("$2x$1$$1")
+    )
+    | st.builds(lambda path: {"path": f"/{path}"}, TEMPLATES | st.just("a${request.path}"))
+    | st.builds(lambda host: {"host": host}, HOST_TEMPLATES)
+    | st.builds(lambda edit: {"query": edit}, QUERY_EDITS)
     | st.builds(lambda edit: {"request_headers": edit}, EDITS)
     | st.builds(lambda edit: {"response_headers": edit}, EDITS)
 )
@@ -134,17 +160,35 @@ ROUTE_POLICIES: dict[str, st.SearchStrategy[object]] = {
         panic=st.sampled_from(["none", "warning", "critical"]),
     ),
 }
+REDIRECTS = st.builds(
+    lambda origin, path, rest: origin | path | rest,
+    st.sampled_from([{"scheme": "https"}, {"scheme": "http", "host": "${request.header.x}.a", "port": 8080}]),
+    st.just({})
+    | PREFIXES.map(lambda prefix: {"replace_prefix": prefix})
+    | TEMPLATES.map(lambda text: {"path": f"/{text}"}),
+    _document(status=st.sampled_from([301, 308]), strip_query=st.booleans()),
+)
+RESPONSES = _document(
+    status=st.sampled_from([200, 404, 503]),
+    body=st.text(max_size=5),
+    content_type=st.just("text/html"),
+    headers=_unique(HEADERS, FIELD_VALUES | TEMPLATES),
+)
+REST: dict[str, st.SearchStrategy[object]] = {
+    "hostnames": st.lists(st.sampled_from(["a.b", "*.c", "[::1]", "D.e"]), min_size=1, max_size=3),
+    "match": MATCHES | st.lists(MATCHES, min_size=1, max_size=2),
+    "escaped_slashes": st.sampled_from(["refuse", "pass"]),
+    "websocket": st.booleans(),
+    **ROUTE_POLICIES,
+}
 ROUTES = st.builds(
     lambda backends, rest: {"backends": backends} | rest,
     st.lists(BACKENDS, min_size=1, max_size=2),
-    _document(
-        hostnames=st.lists(st.sampled_from(["a.b", "*.c", "[::1]", "D.e"]), min_size=1, max_size=3),
-        match=MATCHES | st.lists(MATCHES, min_size=1, max_size=2),
-        filters=st.lists(FILTERS, max_size=3),
-        escaped_slashes=st.sampled_from(["refuse", "pass"]),
-        websocket=st.booleans(),
-        **ROUTE_POLICIES,
-    ),
+    _document(filters=st.lists(FILTERS, max_size=3), **REST),
+) | st.builds(
+    lambda answer, rest: answer | rest,
+    REDIRECTS.map(lambda redirect: {"redirect": redirect}) | RESPONSES.map(lambda respond: {"respond": respond}),
+    _document(filters=st.just([{"response_headers": {"set": {"x": "${request.id}"}}}]), **REST),
 )
 POLICIES = _document(
     circuit=_document(

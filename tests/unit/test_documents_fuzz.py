@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.core.facts import RequestFacts
 from gateway.core.model import Route, ServicePolicy
+from gateway.core.paths import normalise
 from gateway.core.routing import RoutingTable
 from gateway.discovery.documents import (
     Defaults,
@@ -21,7 +21,11 @@ from gateway.discovery.documents import (
     parse_policy,
     parse_route,
 )
-from gateway.discovery.regex import compile_full_match
+from gateway.discovery.regex import compile_full_match, compile_groups
+from gateway.pipeline.rate_limits import RateLimits
+from gateway.pipeline.stage import Pipelines, RequestHead, ResponseHead
+from gateway.pipeline.stages import makers
+from tests.support.calls import INSTANCE, call
 
 GOOD_YAML = b"""\
 hostnames: [api.example.com, "*.shop.example.com"]
@@ -35,7 +39,10 @@ backends:
   - {service: orders, weight: 9, tags: [stable], meta: {region: eu}}
 filters:
   - {strip_prefix: /orders}
-  - request_headers: {set: {X-Gateway: edge}, add: {x-a: ["1", "2"]}, remove: [cookie]}
+  - request_headers: {set: {X-Gateway: "${instance.id:-x}"}, add: {x-a: ["1", "$$"]}, remove: [cookie]}
+  - {rewrite_path: {regex: "/(a)/(.*)", to: "/$2/${claims.sub}"}}
+  - {query: {set: {a: "${request.query.b}"}, remove: [c]}}
+  - {host: "${request.header.x}.test:80"}
 timeouts: {request: 10s, attempt: 1m30s, idle: 250ms}
 retry: {attempts: 4, retry_on: [connect_failure, "502", 503], methods: [GET], buffer: 1MiB}
 limits: {in_flight: 200, queue: 10, queue_timeout: 1.5s, body: 1000}
@@ -45,19 +52,23 @@ GOOD_JSON = b"""\
 {"match": [{"path_exact": "/a", "headers": {"x": {"present": true}}}],
  "backends": [{"service": "a", "weight": 1}, {"service": "b", "tags": ["t"]}],
  "filters": [{"response_headers": {"remove": ["server"]}}], "limits": {"body": "1MiB"}}"""
+GOOD_OWN = b"""\
+{"redirect": {"status": 301, "scheme": "https", "host": "${request.host}", "port": 1, "path": "/a${request.path}"},
+ "respond": {"status": 200, "body": "x", "content_type": "a/b", "headers": {"x": "${request.id}"}},
+ "filters": [{"response_headers": {"set": {"x": "y"}}}, {"replace_prefix": {"from": "/a", "to": "/b"}}]}"""
 GOOD_POLICY = (
     b'{"circuit": {"failure_ratio": "50%", "window": "9s"},\n "balance": {"policy": "ring_hash", "on": "client_ip"}}'
 )
 GOOD_DEFAULTS = b"route:\n  timeouts: {idle: 1s}\nservice:\n  connect: {tls: {verify: false}}\n"
 SPLICES = st.sampled_from(
-    b"{|}|[|]|:|,|\"|'|\n| |- |? |&a |*a|!!x |<<: |---\n|null|NaN|1e999|-1|\xff|\x00|\\ud800|>\n|%YAML 1.1\n|#|0|"
+    b"{|}|[|]|:|,|$|${|\"|'|\n| |- |? |&a |*a|!!x |<<: |---\n|null|NaN|1e999|-1|\xff|\x00|\\ud800|>\n|%YAML 1.1\n|#|0|"
     b"true|\t|\r|\xef\xbb\xbf|\xc2\x85|\xe2\x80\xa8".split(b"|")
 ) | st.just(b"|\n")
 
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
-    raw = draw(st.sampled_from([GOOD_YAML, GOOD_JSON, GOOD_POLICY, GOOD_DEFAULTS]))
+    raw = draw(st.sampled_from([GOOD_YAML, GOOD_JSON, GOOD_OWN, GOOD_POLICY, GOOD_DEFAULTS]))
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(raw)))
         length = draw(st.sampled_from([0, 0, 1, 1, 2, 5, 20]))
@@ -93,15 +104,17 @@ def test_any_bytes_give_a_value_or_a_rejection(raw: bytes) -> None:
 
 @given(mutated())
 @settings(max_examples=200, deadline=None)
-def test_an_accepted_route_goes_into_a_table(raw: bytes) -> None:
+def test_an_accepted_route_goes_into_a_table_and_takes_requests(raw: bytes) -> None:
     route = parse_route("r", raw, 1)
     if isinstance(route, Route):
-        RoutingTable([route], compile_full_match).match(RequestFacts("GET", "a", "/orders", "", _NoHeaders(), "::1"))
-
-
-class _NoHeaders:
-    def getall(self, name: str, default: Sequence[str], /) -> Sequence[str]:
-        return default
+        through = call("/orders", "?b=1", [("x", "y")], route=route)
+        RoutingTable([route], compile_full_match).match(through.facts)
+        for stage in Pipelines(makers(RateLimits(lambda: 0.0, 100), compile_groups)).of(route):
+            stage.request(through)
+            stage.response(through, ResponseHead(200, [], instance=INSTANCE))
+        for change in through.for_instance:
+            change(INSTANCE, RequestHead(through.host, through.fields))
+        assert normalise(through.path) == through.path
 
 
 NAMES = st.sampled_from(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.core.filters import Edit, EditRequestHeaders, Respond
 from gateway.core.limits import RateKey, RateLimit, RateSource
 from gateway.core.model import (
     Backend,
@@ -14,10 +15,8 @@ from gateway.core.model import (
     BalancePolicy,
     Connect,
     ConnectTls,
-    EditRequestHeaders,
     HashOn,
     HashSource,
-    HeaderEdit,
     Limits,
     Match,
     Route,
@@ -60,12 +59,13 @@ def test_no_header_no_path_and_no_secret_gets_into_a_line() -> None:
         1,
         (Backend("orders"),),
         matches=(Match(headers=(ValueMatch("x-key", ValueKind.EXACT, "secret-1"),)),),
-        filters=(EditRequestHeaders(HeaderEdit(set=(("authorization", "secret-2"),))),),
+        filters=(EditRequestHeaders(Edit(set=(("authorization", "secret-2"),))),),
     )
     connect = Connect(tls=ConnectTls(key_file="/secret-3"))
     balance = Balance(BalancePolicy.RING_HASH, HashOn(HashSource.HEADER, "x-user"))
     shell.policies(ServicePolicy("orders", connect=connect, balance=balance))
-    shell.routes(edited)
+    own = Route("own", 1, (), answer=Respond(200, b"secret-8", headers=(("x", "secret-9"),)))
+    shell.routes(edited, own)
     shell.view(instance("a"), instance("b"))
     request = facts(headers=[("x-user", "secret-4"), ("cookie", "secret-5")], path="/secret-6", client_ip="192.0.2.77")
     shell.answer(shell.send(edited, request))

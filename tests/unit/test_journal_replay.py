@@ -10,8 +10,10 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.core.events import CALLS
-from gateway.core.model import Balance, BalancePolicy, HashOn, HashSource, RetryPolicy
-from gateway.journal.lines import CHECKPOINT, Line, encode, parse
+from gateway.core.filters import Redirect
+from gateway.core.model import Balance, BalancePolicy, HashOn, HashSource, RetryPolicy, Route
+from gateway.journal import checkpoint
+from gateway.journal.lines import CHECKPOINT, Line, encode, encode_checkpoint, parse
 from gateway.journal.replay import ReplayError
 from tests.unit.core_support import STEADY, Shell, facts, instance, policy, route
 from tests.unit.journal_support import first_difference, lines_of, made_again, segment_from
@@ -220,3 +222,18 @@ def test_a_request_without_what_is_hashed_does_not_take_the_point_of_another() -
     assert not [step for step in made_again(told_events) if step.difference is not None]
     astray = [told(told_events[0], hash=5), *told_events[1:]]
     assert not [step for step in made_again(astray) if step.difference is not None], "each call has its own points"
+
+
+def test_a_route_that_answers_itself_is_told_kept_and_made_again() -> None:
+    lines: list[Line] = []
+    shell = Shell(trace=lambda event: lines.append(parse(encode(len(lines) + 1, event), "")))
+    sends, answers = route("sends"), Route("answers", 1, (), answer=Redirect(path="/x"))
+    shell.routes(sends, answers)
+    shell.view(instance("a"))
+    shell.answer(shell.send(sends))
+    kept = encode_checkpoint(len(lines), shell.now, 0.0, checkpoint.take(shell.core))
+    before = len(lines)
+    shell.answer(shell.send(sends))
+    shell.routes(answers)
+    for segment in (lines, [parse(kept, ""), *lines[before:]]):
+        assert not [step for step in made_again(segment) if step.difference is not None]

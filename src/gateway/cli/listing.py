@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from gateway.core.filters import Redirect, Respond
 from gateway.core.model import PathKind, Route, ServicePolicy
 from gateway.discovery.documents.defaults import BUILT_IN, Defaults
 from gateway.discovery.documents.parsing import (
@@ -137,12 +138,20 @@ def _route(route: Route) -> str:
         paths.append(f"{methods} {path}{marks[match.path.kind]}{conditions}".strip())
     more = [f"{len(route.matches) - 3} more"] if len(route.matches) > 3 else []
     hosts = f"{','.join(route.hostnames[:3])}{',…' if len(route.hostnames) > 3 else ''} " if route.hostnames else ""
+    return f"{hosts}{' | '.join([*paths, *more])} → {_destination(route)}"
+
+
+def _destination(route: Route) -> str:
+    if isinstance(route.answer, Redirect):
+        return f"redirect {route.answer.status}"
+    if isinstance(route.answer, Respond):
+        return f"respond {route.answer.status}"
     backends = []
     for backend in route.backends:
         chosen = ",".join([*sorted(backend.tags), *(f"{name}={value}" for name, value in backend.meta)])
         share = f"*{backend.weight}" if len(route.backends) > 1 else ""
         backends.append(backend.service + (f"[{chosen}]" if chosen else "") + share)
-    return f"{hosts}{' | '.join([*paths, *more])} → {', '.join(backends)}"
+    return ", ".join(backends)
 
 
 def _policy(policy: ServicePolicy) -> str:

@@ -138,7 +138,10 @@ _MEANINGS: dict[Reason, tuple[str, str]] = {
     Reason.REQUEST_TIMEOUT: ("The client was too slow.", "`head_timeout`, `body_grace`, `body_rate`"),
     Reason.EXPECTATION_FAILED: ("`Expect` asks for something else than `100-continue`.", "the client"),
     Reason.METHOD_NOT_ALLOWED: ("CONNECT: this is no forward proxy.", "the client"),
-    Reason.URI_TOO_LONG: ("The request line is longer than `max_line`.", "settings"),
+    Reason.URI_TOO_LONG: (
+        "The request line is longer than `max_line`, or what the route's filters make of it longer than 8 KiB.",
+        "settings; `filters` of the route",
+    ),
     Reason.HEADERS_TOO_LARGE: (
         "The head is larger than `max_field`, `max_fields`, `max_head`, or the route's `limits.header`.",
         "settings; `limits` of the route",
@@ -254,7 +257,7 @@ def _type(schema: Schema, definitions: Schema) -> str:
 
 def _default(schema: Schema) -> str:
     default = schema.get("default")
-    if default is None or default in ([], {}) or isinstance(default, dict):
+    if default is None or default in ([], {}, "") or isinstance(default, dict):
         return ""
     if isinstance(default, list):
         return "" if any(isinstance(item, dict) for item in default) else ", ".join(f"`{item}`" for item in default)

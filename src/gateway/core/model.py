@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import NamedTuple
 
+from gateway.core.filters import Filter, OwnResponse
 from gateway.core.limits import EVERYWHERE, NO_CORS, Cors, Networks, RateLimit
 
 
@@ -188,35 +189,12 @@ class WhenEmpty:
     panic: Health | None = None
 
 
-class HeaderEdit(NamedTuple):
-    set: tuple[tuple[str, str], ...] = ()
-    add: tuple[tuple[str, str], ...] = ()
-    remove: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class StripPrefix:
-    """Cuts whole path elements off the front."""
-
-    prefix: str
-
-
-@dataclass(frozen=True, slots=True)
-class EditRequestHeaders:
-    edit: HeaderEdit
-
-
-@dataclass(frozen=True, slots=True)
-class EditResponseHeaders:
-    edit: HeaderEdit
-
-
-Filter = StripPrefix | EditRequestHeaders | EditResponseHeaders
-
-
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One accepted KV key under `routes/`. `version` is its `ModifyIndex`; a ticket keeps the version it matched."""
+    """One accepted KV key under `routes/`. `version` is its `ModifyIndex`; a ticket keeps the version it matched.
+
+    It has either backends or an answer of its own, and with the latter no request of it becomes a ticket.
+    """
 
     name: str
     version: int
@@ -234,6 +212,7 @@ class Route:
     pass_escaped_slashes: bool = False
     """Whether `%2F` and `%5C` in the path are passed upstream; refused with 400 otherwise."""
     websocket: bool = True
+    answer: OwnResponse | None = None
 
 
 # --- service policies -------------------------------------------------------------------------------------------

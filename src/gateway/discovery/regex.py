@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Protocol
 
 import re2
 
@@ -11,6 +12,16 @@ MAX_PATTERN = 1024
 """Characters."""
 MAX_MEMORY = 1 << 20
 """Bytes that one compiled pattern may use; RE2 refuses a pattern that needs more."""
+
+
+class _Match(Protocol):
+    def groups(self, default: str, /) -> Sequence[str]: ...
+
+
+class _Pattern(Protocol):
+    groups: int
+
+    def fullmatch(self, text: str, /) -> _Match | None: ...
 
 
 class BadPattern(ValueError):
@@ -23,18 +34,7 @@ def compile_full_match(pattern: str) -> Callable[[str], bool]:
 
     Raises BadPattern. Compiled patterns are kept, so that a table built anew on each change costs no compilation.
     """
-    options = re2.Options()
-    options.log_errors = False
-    options.never_capture = True
-    options.max_mem = MAX_MEMORY
-    if len(pattern) > MAX_PATTERN:
-        raise BadPattern(f"pattern longer than {MAX_PATTERN} characters")
-    try:
-        compiled = re2.compile(pattern, options=options)
-    except re2.error as error:
-        raise BadPattern(_message(error)) from None
-    except UnicodeEncodeError:
-        raise BadPattern("pattern is not valid Unicode") from None
+    compiled = _compiled(pattern, capture=False)
 
     def full_match(text: str) -> bool:
         try:
@@ -43,6 +43,42 @@ def compile_full_match(pattern: str) -> Callable[[str], bool]:
             return False
 
     return full_match
+
+
+@lru_cache(maxsize=4096)
+def compile_groups(pattern: str) -> Callable[[str], Sequence[str] | None]:
+    """What the groups match of a text that the pattern matches as a whole, from the first; None for another text.
+
+    A group that takes no part is the empty text. Raises BadPattern.
+    """
+    compiled = _compiled(pattern, capture=True)
+
+    def groups(text: str) -> Sequence[str] | None:
+        match = compiled.fullmatch(text)
+        return None if match is None else match.groups("")
+
+    return groups
+
+
+def count_groups(pattern: str) -> int:
+    """Raises BadPattern."""
+    return _compiled(pattern, capture=True).groups
+
+
+def _compiled(pattern: str, *, capture: bool) -> _Pattern:
+    options = re2.Options()
+    options.log_errors = False
+    options.never_capture = not capture
+    options.max_mem = MAX_MEMORY
+    if len(pattern) > MAX_PATTERN:
+        raise BadPattern(f"pattern longer than {MAX_PATTERN} characters")
+    try:
+        compiled: _Pattern = re2.compile(pattern, options=options)
+    except re2.error as error:
+        raise BadPattern(_message(error)) from None
+    except UnicodeEncodeError:
+        raise BadPattern("pattern is not valid Unicode") from None
+    return compiled
 
 
 def _message(error: re2.error) -> str:

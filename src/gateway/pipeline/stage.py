@@ -13,9 +13,21 @@ from typing import Protocol
 from pydantic import JsonValue
 
 from gateway.core.facts import RequestFacts
-from gateway.core.model import Reason, Route
+from gateway.core.model import Instance, Reason, Route
 
 Field = tuple[str, str]
+
+
+@dataclass(slots=True)
+class RequestHead:
+    """What is sent to one instance."""
+
+    host: str | None
+    fields: list[Field]
+
+
+ForInstance = Callable[[Instance, RequestHead], None]
+"""Changes what one attempt sends; another attempt begins with what the stages left."""
 
 
 @dataclass(slots=True)
@@ -32,6 +44,8 @@ class Call:
     """Raw, with its question mark; empty where there is none."""
     fields: list[Field]
     """The headers, but for those that frame the message."""
+    id: str = ""
+    """As in `X-Request-Id`."""
     head_size: int = 0
     """Bytes of all header fields as the client sent them."""
     body_length: int = 0
@@ -40,6 +54,8 @@ class Call:
     """Whose credential it is, once that has been verified."""
     claims: Mapping[str, JsonValue] = field(default_factory=dict)
     """What the verified credential says."""
+    for_instance: tuple[ForInstance, ...] = ()
+    """What can be said only once an instance is picked."""
 
 
 @dataclass(slots=True)
@@ -49,6 +65,8 @@ class ResponseHead:
     status: int
     fields: list[Field]
     ours: bool = False
+    instance: Instance | None = None
+    """Which answers, where it is not `ours`."""
 
 
 @dataclass(frozen=True, slots=True)

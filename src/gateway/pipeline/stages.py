@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gateway.core.model import Route
 from gateway.pipeline.cors import CrossOrigin
 from gateway.pipeline.networks import NetworkRules
+from gateway.pipeline.path_edits import CompileGroups
 from gateway.pipeline.rate_limits import RateLimits
 from gateway.pipeline.sizes import Sizes
 from gateway.pipeline.stage import Maker
 from gateway.pipeline.transform import Transform
 
 
-def makers(rates: RateLimits) -> Sequence[Maker]:
+def makers(rates: RateLimits, compile_groups: CompileGroups) -> Sequence[Maker]:
     """Preflights come without credentials, and are answered before anybody asks for them; a rate may be of whoever
     has been authenticated."""
-    return (NetworkRules.of, CrossOrigin.of, Sizes.of, rates.of, Transform.of)
+
+    def transform(route: Route) -> Transform | None:
+        if not route.filters and route.answer is None:
+            return None
+        return Transform(route.filters, compile_groups, route.answer)
+
+    return (NetworkRules.of, CrossOrigin.of, Sizes.of, rates.of, transform)

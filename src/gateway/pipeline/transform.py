@@ -1,66 +1,126 @@
-"""A route's filters, applied: the path and the headers on the way in, the headers on the way out.
+"""The stage of a route's filters: path, host, query and headers on the way in, headers on the way out.
 
-Names and values in filters were checked when the route was read, so nothing here can write a line
-break, or touch a header that frames or addresses a message.
+Names and literal texts were checked when the route was read, and what a variable stands for is checked where it goes
+(`pipeline/rendering`, `pipeline/edits`): nothing here can write a line break, leave the path, or touch a header that
+frames a message. Everything is compiled once for each version of a route.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.core.model import EditRequestHeaders, EditResponseHeaders, Filter, HeaderEdit, Route, StripPrefix
-from gateway.pipeline.stage import Call, Field, ResponseHead
+from gateway.core.filters import (
+    EditQuery,
+    EditRequestHeaders,
+    EditResponseHeaders,
+    Filter,
+    HostFrom,
+    OwnResponse,
+    ReplacePrefix,
+    RewritePath,
+    SetHost,
+    SetPath,
+    StripPrefix,
+)
+from gateway.core.model import Instance
+from gateway.core.template import Text
+from gateway.pipeline import path_edits, query_edits, rendering
+from gateway.pipeline.edits import RequestEdit, Unfit, fit_host
+from gateway.pipeline.header_edits import HeaderEdit
+from gateway.pipeline.own_responses import answering
+from gateway.pipeline.path_edits import CompileGroups
+from gateway.pipeline.stage import Answer, Call, RequestHead, ResponseHead
 
 
 class Transform:
-    """The stage of a route's filters."""
+    """What goes to instances and comes back from them; or, for a route with an answer of its own, that answer."""
 
-    def __init__(self, filters: Sequence[Filter]) -> None:
-        self._filters = filters
+    def __init__(
+        self, filters: Sequence[Filter], compile_groups: CompileGroups, answer: OwnResponse | None = None
+    ) -> None:
+        self._edits: list[RequestEdit] = []
+        self._late_edits: list[HeaderEdit] = []
+        """Those from the first on that names the instance: they have to wait for it, and keep their order."""
+        self._response_edits: list[HeaderEdit] = []
+        self._to_service = False
+        host: SetHost | None = None
+        for each in filters:
+            if isinstance(each, EditRequestHeaders):
+                self._add_request_headers(HeaderEdit(each.edit))
+            elif isinstance(each, EditResponseHeaders):
+                self._response_edits.append(HeaderEdit(each.edit))
+            elif isinstance(each, SetHost):
+                host = each
+            else:
+                self._edits.append(_edit(each, compile_groups))
+        if host is not None:
+            self._set_host(host)
+        self._answer = None if answer is None else answering(answer, self._response_edits)
 
-    @classmethod
-    def of(cls, route: Route) -> Transform | None:
-        return cls(route.filters) if route.filters else None
+    def _add_request_headers(self, edit: HeaderEdit) -> None:
+        if self._late_edits or edit.of_instance:
+            self._late_edits.append(edit)
+        else:
+            self._edits.append(_editing_headers(edit))
 
-    def request(self, call: Call) -> None:
-        call.path, call.fields = transform_request(self._filters, call.path, call.fields)
+    def _set_host(self, last: SetHost) -> None:
+        if last.host is HostFrom.SERVICE:
+            self._to_service = True
+        elif not isinstance(last.host, HostFrom):
+            self._edits.append(_setting_host(last.host))
 
-    def response(self, _: Call, head: ResponseHead) -> None:
-        """What the gateway itself answers stays as it is."""
+    def request(self, call: Call) -> Answer | None:
+        try:
+            for edit in self._edits:
+                edit(call)
+            if self._answer is not None:
+                return self._answer(call)
+        except Unfit as unfit:
+            return Answer(unfit.reason, unfit.detail)
+        if self._late_edits or self._to_service:
+            call.for_instance += (lambda instance, head: self._address(call, instance, head),)
+        return None
+
+    def _address(self, call: Call, instance: Instance, head: RequestHead) -> None:
+        if self._to_service:
+            head.host = instance.service
+        for edit in self._late_edits:
+            head.fields = edit.apply(call, instance, head.fields)
+
+    def response(self, call: Call, head: ResponseHead) -> None:
+        """What the gateway itself answers stays as it is: refusals are problem documents whatever the route says."""
         if not head.ours:
-            head.fields = transform_response(self._filters, head.fields)
+            for edit in self._response_edits:
+                head.fields = edit.apply(call, head.instance, head.fields)
 
 
-def transform_request(filters: Sequence[Filter], path: str, fields: Sequence[Field]) -> tuple[str, list[Field]]:
-    """The path (normalised, without query) and the headers that go to the instance."""
-    edited = list(fields)
-    for each in filters:
-        if isinstance(each, StripPrefix):
-            path = strip_prefix(path, each.prefix)
-        elif isinstance(each, EditRequestHeaders):
-            edited = edit_headers(each.edit, edited)
-    return path, edited
+def _edit(
+    each: StripPrefix | ReplacePrefix | RewritePath | SetPath | EditQuery, compile_groups: CompileGroups
+) -> RequestEdit:
+    match each:
+        case StripPrefix(prefix):
+            return path_edits.stripping(prefix)
+        case ReplacePrefix():
+            return path_edits.replacing(each)
+        case RewritePath():
+            return path_edits.rewriting(each, compile_groups)
+        case SetPath(path):
+            return path_edits.setting(path)
+        case EditQuery(edit):
+            return query_edits.editing(edit)
 
 
-def transform_response(filters: Sequence[Filter], fields: Sequence[Field]) -> list[Field]:
-    """The headers that go to the client."""
-    edited = list(fields)
-    for each in filters:
-        if isinstance(each, EditResponseHeaders):
-            edited = edit_headers(each.edit, edited)
-    return edited
+def _editing_headers(edit: HeaderEdit) -> RequestEdit:
+    def apply(call: Call) -> None:
+        call.fields = edit.apply(call, None, call.fields)
+
+    return apply
 
 
-def strip_prefix(path: str, prefix: str) -> str:
-    """Cuts whole path elements off the front; a path that does not begin with them stays as it is."""
-    prefix = prefix.rstrip("/")
-    if path == prefix:
-        return "/"
-    return path[len(prefix) :] if path.startswith(prefix + "/") else path
+def _setting_host(text: Text) -> RequestEdit:
+    render = rendering.host(text)
 
+    def apply(call: Call) -> None:
+        call.host = fit_host(render(call, None), port=True)
 
-def edit_headers(edit: HeaderEdit, fields: Sequence[Field]) -> list[Field]:
-    """Removes, then sets, then adds. Names compare without case; what is set or added stands behind the rest."""
-    dropped = {name.lower() for name in edit.remove}
-    dropped.update(name.lower() for name, _ in edit.set)
-    return [*(field for field in fields if field[0].lower() not in dropped), *edit.set, *edit.add]
+    return apply

@@ -13,7 +13,7 @@ from gateway.core.model import Instance, Outcome, Reason, Route
 from gateway.core.paths import has_escaped_slash
 from gateway.core.tickets import Attempt, Broken, Deliver, Failure, Head, Reject, Send, Ticket
 from gateway.pipeline.cors import preflighted
-from gateway.pipeline.stage import Answer, Call, ResponseHead, Stage
+from gateway.pipeline.stage import Answer, Call, RequestHead, ResponseHead, Stage
 from gateway.proxy import via
 from gateway.proxy.bodies import RequestBody
 from gateway.proxy.client_connection import ClientConnection
@@ -162,6 +162,7 @@ class Exchange:
             facts.path,
             inbound.query,
             self._fields(inbound),
+            id=self._request_id,
             head_size=inbound.sifted.size,
             body_length=inbound.length or 0,
         )
@@ -211,7 +212,7 @@ class Exchange:
                 return conductor.reject(ticket, Reason.UPSTREAM_TIMEOUT)
             if body is not None:
                 body.restart()
-        request = self._prepared()
+        request = self._prepared(attempt.instance)
         request.deadline = self._deadline
         try:
             response = await self._forwarder.upstream.send(attempt, request)
@@ -241,16 +242,25 @@ class Exchange:
     def _is_late(self, now: float) -> bool:
         return self._deadline is not None and now >= self._deadline - _TICK
 
-    def _prepared(self) -> UpstreamRequest:
-        """What goes upstream, the same for all attempts."""
-        if self._outgoing is not None:
-            return self._outgoing
-        inbound, call = self._inbound, self._call
-        assert inbound is not None
+    def _prepared(self, instance: Instance) -> UpstreamRequest:
+        """What goes upstream, the same for all attempts but for what stages say to each instance."""
+        call = self._call
         assert call is not None
-        route = call.route
+        outgoing = self._outgoing
+        if outgoing is None:
+            outgoing = self._outgoing = self._outgoing_of(call)
+        if call.for_instance:
+            head = RequestHead(call.host, list(call.fields))
+            for change in call.for_instance:
+                change(instance, head)
+            outgoing.host, outgoing.fields = head.host, head.fields
+        return outgoing
+
+    def _outgoing_of(self, call: Call) -> UpstreamRequest:
+        inbound, route = self._inbound, call.route
+        assert inbound is not None
         timeouts = route.timeouts
-        self._outgoing = UpstreamRequest(
+        return UpstreamRequest(
             method=call.facts.method,
             target=call.path + call.query,
             host=call.host,
@@ -261,7 +271,6 @@ class Exchange:
             request_timeout=timeouts.request,
             idle_timeout=timeouts.idle,
         )
-        return self._outgoing
 
     # --- the response ---
 
@@ -270,7 +279,7 @@ class Exchange:
         assert route is not None
         assert inbound is not None
         self._note(response.status, None)
-        fields = self._answer_fields(response)
+        fields = self._answer_fields(attempt.instance, response)
         if response.status == _SWITCHING_PROTOCOLS:
             await self._tunnel(attempt, response, fields, route)
             return
@@ -298,8 +307,8 @@ class Exchange:
             forwarder.conductor.abandon(attempt.ticket)
             self._cut_off(Outcome.ABANDONED)
 
-    def _answer_fields(self, response: UpstreamResponse) -> list[Field]:
-        fields = self._back_through_stages(ResponseHead(response.status, list(response.fields)))
+    def _answer_fields(self, instance: Instance, response: UpstreamResponse) -> list[Field]:
+        fields = self._back_through_stages(ResponseHead(response.status, list(response.fields), instance=instance))
         received_via = [value for name, value in fields if name.lower() == "via"]
         if received_via:
             fields = [field for field in fields if field[0].lower() != "via"]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from gateway.core.filters import OwnResponse
 from gateway.core.model import (
     Backend,
     BalancePolicy,
-    EditRequestHeaders,
-    EditResponseHeaders,
-    Filter,
-    HeaderEdit,
     Match,
     PathKind,
     PathMatch,
     Route,
     ServicePolicy,
-    StripPrefix,
     ValueKind,
     ValueMatch,
 )
@@ -24,8 +20,6 @@ from gateway.discovery.documents.policy_document import ServicePolicyDocument
 from gateway.discovery.documents.rejection import Problem
 from gateway.discovery.documents.route_document import (
     BackendDocument,
-    FilterDocument,
-    HeaderEditDocument,
     HeaderMatchDocument,
     MatchDocument,
     QueryMatchDocument,
@@ -41,7 +35,7 @@ def build_route(name: str, version: int, document: RouteDocument, defaults: Rout
         backends=tuple(_backend(backend) for backend in document.backends),
         matches=tuple(_match(match) for match in document.match),
         hostnames=tuple(dict.fromkeys(document.hostnames)),
-        filters=tuple(_filter(each) for each in document.filters),
+        filters=tuple(each.value() for each in document.filters),
         timeouts=policies.timeouts,
         retry=policies.retry,
         limits=policies.limits,
@@ -50,7 +44,14 @@ def build_route(name: str, version: int, document: RouteDocument, defaults: Rout
         when_empty=policies.when_empty,
         pass_escaped_slashes=document.escaped_slashes == "pass",
         websocket=document.websocket,
+        answer=_answer(document),
     )
+
+
+def _answer(document: RouteDocument) -> OwnResponse | None:
+    if document.redirect is not None:
+        return document.redirect.value()
+    return None if document.respond is None else document.respond.value()
 
 
 def route_conflicts(policies: Route | RouteDefaults) -> list[Problem]:
@@ -109,20 +110,3 @@ def _value_match(name: str, document: HeaderMatchDocument | QueryMatchDocument) 
     if document.regex is not None:
         return ValueMatch(name, ValueKind.REGEX, document.regex)
     return ValueMatch(name, ValueKind.PRESENT)
-
-
-def _filter(document: FilterDocument) -> Filter:
-    if document.strip_prefix is not None:
-        return StripPrefix(document.strip_prefix)
-    if document.request_headers is not None:
-        return EditRequestHeaders(_header_edit(document.request_headers))
-    assert document.response_headers is not None
-    return EditResponseHeaders(_header_edit(document.response_headers))
-
-
-def _header_edit(document: HeaderEditDocument) -> HeaderEdit:
-    return HeaderEdit(
-        set=tuple(document.set.items()),
-        add=tuple((name, value) for name, values in document.add.items() for value in values),
-        remove=document.remove,
-    )

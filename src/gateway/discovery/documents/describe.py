@@ -11,26 +11,22 @@ from gateway.core.model import (
     CircuitPolicy,
     Connect,
     ConnectTls,
-    EditRequestHeaders,
-    EditResponseHeaders,
-    Filter,
     HashSource,
-    HeaderEdit,
     Limits,
     Match,
     PathKind,
     RetryPolicy,
     Route,
     ServicePolicy,
-    StripPrefix,
     Timeouts,
     ValueKind,
     ValueMatch,
     WhenEmpty,
 )
+from gateway.discovery.documents.answer_document import describe_answer
+from gateway.discovery.documents.filters_document import describe_filter
+from gateway.discovery.documents.model import Described
 from gateway.discovery.documents.units import format_duration, format_percent, format_size
-
-Described = dict[str, JsonValue]
 
 _PATH_FIELDS = {PathKind.EXACT: "path_exact", PathKind.REGEX: "path_regex", PathKind.PREFIX: "path_prefix"}
 
@@ -41,9 +37,12 @@ def describe(route: Route) -> Described:
     if route.hostnames:
         described["hostnames"] = list(route.hostnames)
     described["match"] = [_match(match) for match in route.matches]
-    described["backends"] = [_backend(backend) for backend in route.backends]
+    if route.answer is None:
+        described["backends"] = [_backend(backend) for backend in route.backends]
+    else:
+        described |= describe_answer(route.answer)
     if route.filters:
-        described["filters"] = [_filter(each) for each in route.filters]
+        described["filters"] = [describe_filter(each) for each in route.filters]
     return described | {
         "timeouts": _timeouts(route.timeouts),
         "retry": _retry(route.retry),
@@ -96,28 +95,6 @@ def _backend(backend: Backend) -> Described:
         described["tags"] = [*sorted(backend.tags)]
     if backend.meta:
         described["meta"] = dict(backend.meta)
-    return described
-
-
-def _filter(each: Filter) -> Described:
-    match each:
-        case StripPrefix(prefix):
-            return {"strip_prefix": prefix}
-        case EditRequestHeaders(edit):
-            return {"request_headers": _edit(edit)}
-        case EditResponseHeaders(edit):
-            return {"response_headers": _edit(edit)}
-
-
-def _edit(edit: HeaderEdit) -> Described:
-    described: Described = {}
-    if edit.set:
-        described["set"] = dict(edit.set)
-    if edit.add:
-        names = dict.fromkeys(name for name, _ in edit.add)
-        described["add"] = {name: [value for other, value in edit.add if other == name] for name in names}
-    if edit.remove:
-        described["remove"] = [*edit.remove]
     return described
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, JsonValue
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from gateway.discovery.documents.units import Between
+from gateway.discovery.documents.units import Between, refusal
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     Value = TypeVar("Value", bound=DataclassInstance)
+
+
+Described = dict[str, JsonValue]
+"""A document as its model is described again, in operators' notation."""
 
 
 class Document(BaseModel):
@@ -33,8 +37,20 @@ class Document(BaseModel):
         found = handler(schema)
         properties = handler.resolve_ref_schema(found).get("properties", {})
         for name, field in cls.model_fields.items():
-            _in_operators_words(properties[name], field)
+            _in_operators_words(properties[field.alias or name], field)
         return found
+
+
+def at_most_one(document: Document, names: frozenset[str]) -> None:
+    """Of these fields. Raises PydanticCustomError."""
+    if len(document.model_fields_set & names) > 1:
+        raise refusal(f"takes only one of {', '.join(sorted(names))}")
+
+
+def exactly_one(document: Document) -> None:
+    """Of all fields. Raises PydanticCustomError."""
+    if len(document.model_fields_set) != 1:
+        raise refusal(f"needs exactly one of {', '.join(sorted(type(document).model_fields))}")
 
 
 def _in_operators_words(schema: JsonSchemaValue, field: FieldInfo) -> None:

@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 
 from gateway.core.model import Route, ServicePolicy
 from gateway.discovery.documents.build import build_route, policy_conflicts, route_conflicts
+from gateway.discovery.documents.conflicts import conflicts_within
 from gateway.discovery.documents.defaults import BUILT_IN, Defaults, DefaultsDocument
 from gateway.discovery.documents.model import Document
 from gateway.discovery.documents.policy_document import ServicePolicyDocument
@@ -122,6 +123,7 @@ def _route(name: str, raw: bytes, version: int, defaults: Defaults, own_service:
     source = _Source(key, version)
     source.check_name(name)
     document = source.read(raw, RouteDocument, own_service)
+    source.refuse(conflicts_within(document))
     route = build_route(name, version, document, defaults.route)
     source.refuse(route_conflicts(route))
     return route

@@ -92,7 +92,7 @@ def _unknown_field(loc: Loc, model: type[BaseModel]) -> str:
     name = str(loc[-1])
     if name in _NOT_YET:
         return f"this version of the gateway does not know {name}"
-    known = sorted(_model_at(loc[:-1], model).model_fields)
+    known = sorted(field.alias or name for name, field in _model_at(loc[:-1], model).model_fields.items())
     close = difflib.get_close_matches(name[:64], known, n=1)
     if close:
         return f"unknown field; did you mean {close[0]}?"

@@ -17,12 +17,13 @@ from pydantic import (
 )
 
 from gateway.core.model import FailureKind, Health, RetryPolicy, Timeouts, WhenEmpty
+from gateway.discovery.documents.answer_document import RedirectDocument, RespondDocument
 from gateway.discovery.documents.cors_document import CorsDocument
+from gateway.discovery.documents.filters_document import FilterDocument
 from gateway.discovery.documents.limits_document import LimitsDocument
-from gateway.discovery.documents.model import Document, overlaid
+from gateway.discovery.documents.model import Document, at_most_one, exactly_one, overlaid
 from gateway.discovery.documents.networks_document import NetworksDocument
 from gateway.discovery.documents.syntax import (
-    EditableHeaderName,
     HeaderName,
     HeaderValue,
     Hostname,
@@ -42,16 +43,6 @@ _TIMEOUTS, _RETRY, _WHEN_EMPTY = Timeouts(), RetryPolicy(), WhenEmpty()
 # After a response head went out nothing is tried again.
 _RETRIABLE = sorted(kind.value for kind in FailureKind if kind is not FailureKind.TRUNCATED)
 _RETRIABLE_STATUS = re.compile("[45][0-9][0-9]").fullmatch
-
-
-def _only_one(document: Document, names: frozenset[str]) -> None:
-    if len(document.model_fields_set & names) > 1:
-        raise refusal(f"takes only one of {', '.join(sorted(names))}")
-
-
-def _exactly_one(document: Document) -> None:
-    if len(document.model_fields_set) != 1:
-        raise refusal(f"needs exactly one of {', '.join(sorted(type(document).model_fields))}")
 
 
 def _as_list(value: JsonValue) -> JsonValue:
@@ -74,7 +65,7 @@ class HeaderMatchDocument(Document):
 
     @model_validator(mode="after")
     def _one_kind(self) -> HeaderMatchDocument:
-        _exactly_one(self)
+        exactly_one(self)
         return self
 
 
@@ -87,7 +78,7 @@ class QueryMatchDocument(Document):
 
     @model_validator(mode="after")
     def _one_kind(self) -> QueryMatchDocument:
-        _exactly_one(self)
+        exactly_one(self)
         return self
 
 
@@ -122,7 +113,7 @@ class MatchDocument(Document):
 
     @model_validator(mode="after")
     def _one_path(self) -> MatchDocument:
-        _only_one(self, _PATHS)
+        at_most_one(self, _PATHS)
         return self
 
 
@@ -152,49 +143,6 @@ def _some_weight(backends: tuple[BackendDocument, ...]) -> tuple[BackendDocument
     if not any(backend.weight for backend in backends):
         raise refusal("at least one backend needs a weight above 0")
     return backends
-
-
-# --- filters ------------------------------------------------------------------------------------------------------
-
-
-def _as_values(value: JsonValue) -> JsonValue:
-    return [value] if isinstance(value, str) else value
-
-
-Values = Annotated[
-    tuple[HeaderValue, ...],
-    Field(min_length=1, max_length=16),
-    BeforeValidator(_as_values, json_schema_input_type=str | list[str]),
-]
-
-
-class HeaderEditDocument(Document):
-    """Names compare without case. The gateway's own, framing and hop-by-hop headers are out of bounds."""
-
-    set: Annotated[dict[EditableHeaderName, HeaderValue], Field(max_length=64), BeforeValidator(no_twins)] = Field(
-        {}, description="Header to the one value it has afterwards."
-    )
-    add: Annotated[dict[EditableHeaderName, Values], Field(max_length=64), BeforeValidator(no_twins)] = Field(
-        {}, description="Header to a value, or a list of values, put behind those it has."
-    )
-    remove: Annotated[tuple[EditableHeaderName, ...], Field(max_length=64)] = Field(
-        (), description="Headers taken away, before any are set or added."
-    )
-
-
-class FilterDocument(Document):
-    """Exactly one of the fields."""
-
-    strip_prefix: PathPrefix | None = Field(
-        None, description="Whole path elements cut off the front of the path, where it begins with them."
-    )
-    request_headers: HeaderEditDocument | None = Field(None, description="Edits headers on the way to the instance.")
-    response_headers: HeaderEditDocument | None = Field(None, description="Edits headers on the way to the client.")
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> FilterDocument:
-        _exactly_one(self)
-        return self
 
 
 # --- under which policies -----------------------------------------------------------------------------------------
@@ -279,7 +227,7 @@ class WhenEmptyDocument(Document):
 
 
 class RouteDocument(Document):
-    """A route: what it matches, where it sends, under which request policies."""
+    """A route: what it matches, where it sends or what it answers, under which request policies."""
 
     hostnames: Annotated[tuple[Hostname, ...], Field(min_length=1, max_length=100)] = Field(
         (),
@@ -293,9 +241,13 @@ class RouteDocument(Document):
     ] = Field((MatchDocument(),), description="A mapping, or a list of mappings of which any is enough; left out: all.")
     backends: Annotated[
         tuple[BackendDocument, ...], Field(min_length=1, max_length=64), AfterValidator(_some_weight)
-    ] = Field(description="The services that take the requests, by weight.")
+    ] = Field((), description="The services that take the requests, by weight; or else `redirect` or `respond`.")
+    redirect: RedirectDocument | None = Field(
+        None, description="Instead of backends: the gateway sends clients elsewhere itself."
+    )
+    respond: RespondDocument | None = Field(None, description="Instead of backends: the gateway answers itself.")
     filters: Annotated[tuple[FilterDocument, ...], Field(max_length=64)] = Field(
-        (), description="Changes to request and response, in this order."
+        (), description="Changes to request and response, in this order; see [transformation](../transformation.md)."
     )
     timeouts: TimeoutsDocument = Field(TimeoutsDocument(), description="Time limits.")
     retry: RetryDocument = Field(RetryDocument(), description="What is tried again.")

@@ -18,13 +18,18 @@ _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?").fullmatch
 _SERVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*").fullmatch
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
 
-PROTECTED_HEADERS = frozenset(
+FRAMING_HEADERS = frozenset(
     {
         "connection", "content-length", "expect", "host", "http2-settings", "keep-alive", "proxy-authenticate",
-        "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "via",
+        "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
     }
 )  # fmt: skip
-"""Hop-by-hop headers (RFC 9110 §7.6.1), those that frame or address a message, and `Via`, which ends circles."""
+"""Hop-by-hop headers (RFC 9110 §7.6.1), and those that frame or address a message."""
+PROTECTED_HEADERS = FRAMING_HEADERS | {"via"}
+"""With `Via`, which ends circles."""
+FORWARDING_HEADERS = frozenset({"forwarded", "via", "x-real-ip", "x-request-id"})
+"""What hops say of a request; anyone may claim to be one."""
+FORWARDING_PREFIX = "x-forwarded-"
 PROTECTED_PREFIXES = ("x-gateway-", "x-consul-")
 
 

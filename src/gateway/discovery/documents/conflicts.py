@@ -1,0 +1,62 @@
+"""What is wrong with a route's document although each of its fields is right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from gateway.core.filters import EditResponseHeaders, ReplacePrefix, RewritePath, SetPath
+from gateway.core.paths import has_escaped_slash
+from gateway.core.template import Template, Text, as_written
+from gateway.discovery.documents.filters_document import FilterDocument
+from gateway.discovery.documents.rejection import Loc, Problem
+from gateway.discovery.documents.route_document import RouteDocument
+
+_DESTINATIONS = ("backends", "redirect", "respond")
+
+
+def conflicts_within(document: RouteDocument) -> Sequence[Problem]:
+    """A route sends somewhere or answers itself; and what it answers itself meets no instance."""
+    given = [name for name in _DESTINATIONS if name in document.model_fields_set]
+    if not given:
+        return [Problem(("backends",), "is required, unless there is a redirect or respond")]
+    if len(given) > 1:
+        return [Problem((given[1],), f"a route has only one of {', '.join(_DESTINATIONS)}")]
+    unused = [] if given == ["backends"] else _unused_filters(document.filters)
+    return [*unused, *_escaped_slashes(document)]
+
+
+def _unused_filters(filters: Sequence[FilterDocument]) -> list[Problem]:
+    found: list[Problem] = []
+    for index, filter_ in enumerate(filters):
+        (kind,) = filter_.model_fields_set
+        each = filter_.value()
+        if not isinstance(each, EditResponseHeaders):
+            found.append(Problem(("filters", index, kind), "only response_headers edit what a route answers itself"))
+        elif any(isinstance(text, Template) and text.of_instance for _, text in (*each.edit.set, *each.edit.add)):
+            found.append(Problem(("filters", index, kind), "no instance takes part in what a route answers itself"))
+    return found
+
+
+def _escaped_slashes(document: RouteDocument) -> list[Problem]:
+    if document.escaped_slashes == "pass":
+        return []
+    reason = "an escaped slash passes only where the route says escaped_slashes: pass"
+    return [Problem(loc, reason) for loc, path in _own_paths(document) if has_escaped_slash(as_written(path))]
+
+
+def _own_paths(document: RouteDocument) -> Iterator[tuple[Loc, Text]]:
+    for index, filter_ in enumerate(document.filters):
+        match filter_.value():
+            case ReplacePrefix(_, by):
+                yield ("filters", index, "replace_prefix", "to"), by
+            case RewritePath(_, to):
+                yield ("filters", index, "rewrite_path", "to"), to
+            case SetPath(path):
+                yield ("filters", index, "path"), path
+            case _:
+                pass
+    if document.redirect is not None:
+        if document.redirect.path is not None:
+            yield ("redirect", "path"), document.redirect.path
+        if document.redirect.replace_prefix is not None:
+            yield ("redirect", "replace_prefix", "to"), document.redirect.replace_prefix.to
