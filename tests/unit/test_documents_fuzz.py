@@ -103,6 +103,9 @@ class _NoHeaders:
     def getall(self, name: str, default: Sequence[str], /) -> Sequence[str]:
         return default
 
+    def keys(self) -> Sequence[str]:
+        return ()
+
 
 NAMES = st.sampled_from(
     ["match", "backends", "service", "weight", "timeouts", "idle", "headers", "x", "when", "set", "circuit"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Protocol
 
 import re2
 
@@ -11,6 +12,11 @@ MAX_PATTERN = 1024
 """Characters."""
 MAX_MEMORY = 1 << 20
 """Bytes that one compiled pattern may use; RE2 refuses a pattern that needs more."""
+
+
+class _Pattern(Protocol):
+    def fullmatch(self, text: str, /) -> object | None: ...
+    def search(self, text: str, /) -> object | None: ...
 
 
 class BadPattern(ValueError):
@@ -23,18 +29,7 @@ def compile_full_match(pattern: str) -> Callable[[str], bool]:
 
     Raises BadPattern. Compiled patterns are kept, so that a table built anew on each change costs no compilation.
     """
-    options = re2.Options()
-    options.log_errors = False
-    options.never_capture = True
-    options.max_mem = MAX_MEMORY
-    if len(pattern) > MAX_PATTERN:
-        raise BadPattern(f"pattern longer than {MAX_PATTERN} characters")
-    try:
-        compiled = re2.compile(pattern, options=options)
-    except re2.error as error:
-        raise BadPattern(_message(error)) from None
-    except UnicodeEncodeError:
-        raise BadPattern("pattern is not valid Unicode") from None
+    compiled = _compiled(pattern)
 
     def full_match(text: str) -> bool:
         try:
@@ -43,6 +38,35 @@ def compile_full_match(pattern: str) -> Callable[[str], bool]:
             return False
 
     return full_match
+
+
+def compile_search(pattern: str) -> Callable[[str], bool]:
+    """A test whether a text holds a match anywhere, as CEL's `matches` has it; otherwise as `compile_full_match`."""
+    compiled = _compiled(pattern)
+
+    def search(text: str) -> bool:
+        try:
+            return compiled.search(text) is not None
+        except UnicodeEncodeError:
+            return False
+
+    return search
+
+
+def _compiled(pattern: str) -> _Pattern:
+    options = re2.Options()
+    options.log_errors = False
+    options.never_capture = True
+    options.max_mem = MAX_MEMORY
+    if len(pattern) > MAX_PATTERN:
+        raise BadPattern(f"pattern longer than {MAX_PATTERN} characters")
+    try:
+        compiled: _Pattern = re2.compile(pattern, options=options)
+    except re2.error as error:
+        raise BadPattern(_message(error)) from None
+    except UnicodeEncodeError:
+        raise BadPattern("pattern is not valid Unicode") from None
+    return compiled
 
 
 def _message(error: re2.error) -> str:
