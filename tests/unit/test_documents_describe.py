@@ -108,6 +108,7 @@ ROUTES = st.builds(
     _document(
         hostnames=st.lists(st.sampled_from(["a.b", "*.c", "[::1]", "D.e"]), min_size=1, max_size=3),
         match=MATCHES | st.lists(MATCHES, min_size=1, max_size=2),
+        when=st.sampled_from(["true", "request.path == '/'\n|| request.headers.x == 'ü'\n"]),
         filters=st.lists(FILTERS, max_size=3),
         escaped_slashes=st.sampled_from(["refuse", "pass"]),
         websocket=st.booleans(),

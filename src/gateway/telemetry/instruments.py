@@ -25,6 +25,9 @@ COUNTERS = (
     Instrument("gateway.circuit.changes", "", "Transitions of a service's circuits, by the state entered."),
     Instrument("gateway.refusals", "", "Requests that the gateway itself refused, by reason."),
     Instrument("gateway.attempt.failures", "", "Failed attempts, by service and kind."),
+    Instrument(
+        "gateway.predicate.errors", "", "Predicates of a route that failed while they were evaluated, by its field."
+    ),
     Instrument("gateway.view.wakeups", "", "Answers of Consul to a view's blocking queries."),
     Instrument("gateway.view.wakeups.empty", "", "Those of them that changed nothing."),
     Instrument("gateway.view.throttled", "", "Times that a view's token bucket made it wait."),

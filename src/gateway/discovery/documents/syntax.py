@@ -9,7 +9,9 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, JsonValue, StrictStr
 
 from gateway.core.paths import BadPath, normalise
+from gateway.core.predicate import MAX_SOURCE, BadPredicate
 from gateway.discovery.documents.units import refusal
+from gateway.discovery.predicates import compile_when
 from gateway.discovery.regex import MAX_PATTERN, BadPattern, compile_full_match
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
@@ -112,6 +114,14 @@ def _pattern(pattern: str) -> str:
     return pattern
 
 
+def _when(source: str) -> str:
+    try:
+        compile_when(source)
+    except BadPredicate as bad:
+        raise refusal(f"line {bad.line}, column {bad.column} of the predicate: {bad.reason}") from None
+    return source
+
+
 def _free_text(text: str) -> str:
     if _CONTROL(text):
         raise refusal("must not hold control characters")
@@ -142,5 +152,6 @@ Hostname = Annotated[StrictStr, Field(min_length=1, max_length=260), AfterValida
 Path = Annotated[StrictStr, Field(min_length=1, max_length=2048), AfterValidator(_normal_path)]
 PathPrefix = Annotated[StrictStr, Field(min_length=1, max_length=2048), AfterValidator(_prefix)]
 Pattern = Annotated[StrictStr, Field(min_length=1, max_length=MAX_PATTERN), AfterValidator(_pattern)]
+When = Annotated[StrictStr, Field(min_length=1, max_length=MAX_SOURCE), AfterValidator(_when)]
 Text = Annotated[StrictStr, Field(max_length=1024), AfterValidator(_free_text)]
 Name = Annotated[StrictStr, Field(min_length=1, max_length=256), AfterValidator(_free_text)]
