@@ -102,6 +102,7 @@ def test_an_evaluation_is_steady_and_keeps_to_its_steps(seed: int) -> None:
             return error.reason
         finally:
             assert frame.steps <= MAX_STEPS
+            assert frame.steps == MAX_STEPS or program.variables is not None, "a shared frame was charged"
 
     before = repr(given_input)
     assert outcome() == outcome()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from enum import Enum
+from enum import Enum, auto
 from typing import NamedTuple
 
 from gateway.core.predicate.rejection import Misplaced
@@ -12,13 +12,13 @@ from gateway.core.predicate.values import MAX_INT
 
 
 class Kind(Enum):
-    INT = "a whole number"
-    DOUBLE = "a number"
-    STRING = "text"
-    NAME = "a name"
-    QUOTED_NAME = "a name in backticks"
-    SYMBOL = "a symbol"
-    END = "the end"
+    INT = auto()
+    DOUBLE = auto()
+    STRING = auto()
+    NAME = auto()
+    QUOTED_NAME = auto()
+    SYMBOL = auto()
+    END = auto()
 
 
 class Token(NamedTuple):
@@ -73,7 +73,7 @@ def tokens(source: str) -> Iterator[Token]:
             yield Token(Kind.QUOTED_NAME, text, start, text[1:-1])
         elif kind == "symbol":
             yield Token(Kind.SYMBOL, text, start)
-    yield Token(Kind.END, "", len(source))
+    yield Token(Kind.END, "", len(source.rstrip()))
 
 
 def _whole_number(text: str, at: int) -> int:

@@ -7,6 +7,7 @@ import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, JsonValue, StrictStr
+from pydantic_core import PydanticCustomError
 
 from gateway.core.paths import BadPath, normalise
 from gateway.core.predicate import MAX_SOURCE, BadPredicate
@@ -20,6 +21,8 @@ _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?").fullmatch
 _SERVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*").fullmatch
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
 
+BAD_PREDICATE = "bad_predicate"
+"""The type of an error that knows its line and column within the text of its field."""
 PROTECTED_HEADERS = frozenset(
     {
         "connection", "content-length", "expect", "host", "http2-settings", "keep-alive", "proxy-authenticate",
@@ -118,7 +121,8 @@ def _when(source: str) -> str:
     try:
         compile_when(source)
     except BadPredicate as bad:
-        raise refusal(f"line {bad.line}, column {bad.column} of the predicate: {bad.reason}") from None
+        context = {"reason": bad.reason, "line": bad.line, "column": bad.column}
+        raise PydanticCustomError(BAD_PREDICATE, "{reason}", context) from None
     return source
 
 
