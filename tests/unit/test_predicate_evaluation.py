@@ -6,9 +6,10 @@ import math
 
 import pytest
 
-from gateway.core.predicate import Environment, PredicateError, Variable, compile_predicate, compile_program
+from gateway.core.predicate import Environment, PredicateError, Variable, compile_predicate, compile_program, itself
 from gateway.core.predicate.bounds import MAX_LIST, MAX_STEPS, MAX_TEXT
-from gateway.core.predicate.types import DYN
+from gateway.core.predicate.types import DYN, INT, Field, Record
+from gateway.core.predicate.values import Frame
 from gateway.discovery.predicates import TOOLS
 
 D: Environment[object] = {"d": Variable(DYN, lambda facts: facts)}
@@ -72,6 +73,7 @@ def test_errors_that_another_operand_outweighs_are_forgotten(source: str, expect
         ("d.startsWith('a')", "startsWith is not defined for what its arguments are"),
         ("d.matches('a')", "matches is not defined for what its arguments are"),
         ("d < 'a'", "< is not defined for what its arguments are"),
+        ("dyn(true) + 1", "+ is not defined for what its arguments are"),
         ("9223372036854775807 + 1", "integer overflow"),
         ("-9223372036854775808 - 1", "integer overflow"),
         ("9223372036854775807 * 2", "integer overflow"),
@@ -92,6 +94,8 @@ def test_errors_that_another_operand_outweighs_are_forgotten(source: str, expect
         ("int('1.5')", "the text is not an int"),
         ("int('9223372036854775808')", "integer overflow"),
         ("int(1e19)", "the double is out of the range of int"),
+        ("int(9223372036854775807.0)", "the double is out of the range of int"),
+        ("int(-9223372036854775808.0)", "the double is out of the range of int"),
         ("double('1_0')", "the text is not a double"),
     ],
 )
@@ -172,11 +176,38 @@ def test_steps_are_bounded_and_their_end_is_an_error() -> None:
     assert value("d.all(x, x.contains('b')) || d.size() == 200", texts) is True
 
 
-def test_each_evaluation_has_all_its_steps() -> None:
-    program = compile_program("d.all(x, x >= 0)", D, TOOLS)
+@pytest.mark.parametrize(
+    ("source", "steps"),
+    [
+        ("d == d", 2),
+        ("dyn(7) in d", 2),
+        ("d.all(x, true)", 2),
+        ("d.all(x, x > 0 && true)", 10),
+        ("d.all(x, [3].exists(y, y == x && true) || true)", 2 * 10 + 2 * 5),
+        ("d.map(x, x > 0, string(x))", 2 * 5),
+        ("d.all(x, 'a'.contains('b') || true)", 2 * 5),
+        (f"d.all(x, '{'a' * 320}'.contains(string(x)) || true)", 2 * (6 + 10)),
+    ],
+)
+def test_what_a_step_is(source: str, steps: int) -> None:
+    program = compile_program(source, D, TOOLS)
+    frame = Frame(program.variables or 0)
+    program.code([1, 2], frame)
+    assert MAX_STEPS - frame.steps == steps
+
+
+@pytest.mark.parametrize("source", ["d.all(x, x >= 0)", "d == d", "dyn(0.5) in d || true", "d.map(x, x).size() > 0"])
+def test_each_evaluation_has_all_its_steps(source: str) -> None:
+    program = compile_program(source, D, TOOLS)
     many = list(range(MAX_STEPS // 4))
-    assert program.evaluate(many)
-    assert program.evaluate(many)
+    for _ in range(5):
+        assert program.evaluate(many)
+
+
+def test_a_variable_of_a_comprehension_hides_a_fact_of_its_name() -> None:
+    number = Record("number", fields={"value": Field(INT, lambda value: value)})
+    facts: Environment[int] = {"a": Variable(number, itself), "b": Variable(number, lambda value: value + 1)}
+    assert compile_program("[b].map(a, a.value)[0] - a.value", facts, TOOLS).evaluate(7) == 1
 
 
 def test_texts_and_lists_are_bounded() -> None:

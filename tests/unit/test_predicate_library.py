@@ -139,6 +139,10 @@ def test_clock_and_calendar(accessor: str, expected: int) -> None:
     assert value(f"timestamp('2026-03-29T00:59:58.25Z').{accessor}") == expected
 
 
+def test_a_second_lasts_to_its_last_nanosecond() -> None:
+    assert value("timestamp('2026-01-01T00:00:59.999999999Z').getSeconds()") == 59
+
+
 def test_summer_time_begins_at_its_second() -> None:
     hours = "timestamp('2026-03-29T0{}Z').getHours('Europe/Berlin')"
     assert value(hours.format("0:59:59")) == 1

@@ -65,7 +65,7 @@ def equal(left: object, right: object, frame: Frame) -> bool:
         return isinstance(right, list | tuple) and _equal_lists(left, right, frame)
     if isinstance(left, Mapping):
         return isinstance(right, Mapping) and _equal_maps(left, right, frame)
-    return kind is other and left == right
+    return left == right
 
 
 def _equal_lists(
