@@ -26,6 +26,7 @@ from gateway.discovery.consul_settings import ConsulSettings
 from gateway.discovery.documents import Rejection, describe, describe_policy
 from gateway.discovery.duty import DutyState
 from gateway.discovery.errors import ConsulError
+from gateway.discovery.predicates import compile_when
 from gateway.discovery.regex import compile_full_match, compile_groups
 from gateway.discovery.service import Discovery, DiscoveryOptions
 from gateway.discovery.snapshot import Snapshot
@@ -140,7 +141,14 @@ class App:
         self._access = AccessLog(settings.access_log)
         self._journal = _journal(settings)
         self._violations = Violations()
-        self._core = Gateway(compile_full_match, random.random, self._circuit_changed, trace=self._trace())
+        self._core = Gateway(
+            compile_full_match,
+            random.random,
+            self._circuit_changed,
+            trace=self._trace(),
+            compile_when=compile_when,
+            on_predicate_error=self._predicate_failed,
+        )
         if self._journal is not None:
             self._journal.begin(lambda: checkpoint.take(self._core))
         self._conductor = Conductor(self._core, loop.time)
@@ -271,6 +279,9 @@ class App:
                 "mode": change.mode.value,
             },
         )
+
+    def _predicate_failed(self, route: str) -> None:
+        self._metrics.predicate_failed(route, "when")
 
     # --- what the admin surface shows (AdminSources) ---
 

@@ -68,6 +68,14 @@ def test_each_problem_is_told_with_its_line_and_a_mark(gateway: Gateway) -> None
     assert lines[5].index("^") == lines[4].index("wieght")
 
 
+def test_a_predicate_is_marked_where_it_is_wrong(gateway: Gateway) -> None:
+    text = "when: |\n  request.path.startsWith('/a')\n    && request.pth != '/a/b'\nbackends: [{service: orders}]\n"
+    told = gateway("check", _write("routes/orders.yaml", text))
+    first, line, mark = told.err.splitlines()
+    assert first == "routes/orders.yaml:3:16: when: request has no field pth; did you mean path?"
+    assert mark.index("^") == line.index("pth")
+
+
 def test_the_mark_stays_near_in_a_long_line(gateway: Gateway) -> None:
     long = '{"hostnames": ["' + "a" * 300 + '"], "backends": [], "x": 1}'
     told = gateway("check", _write("routes/long", long))

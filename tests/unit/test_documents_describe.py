@@ -177,6 +177,7 @@ RESPONSES = _document(
 REST: dict[str, st.SearchStrategy[object]] = {
     "hostnames": st.lists(st.sampled_from(["a.b", "*.c", "[::1]", "D.e"]), min_size=1, max_size=3),
     "match": MATCHES | st.lists(MATCHES, min_size=1, max_size=2),
+    "when": st.sampled_from(["true", "request.path == '/'\n|| request.headers.x == 'ü'\n"]),
     "escaped_slashes": st.sampled_from(["refuse", "pass"]),
     "websocket": st.booleans(),
     **ROUTE_POLICIES,

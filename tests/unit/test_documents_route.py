@@ -163,7 +163,15 @@ def test_a_good_document_has_no_problems() -> None:
             "timeouts.zzz",
             "unknown field; known are attempt, idle, request",
         ),
-        ({"when": "true"}, "when", "this version of the gateway does not know when"),
+        (
+            {"when": "reqest.path == '/'"},
+            "when",
+            "unknown name reqest; did you mean request?",
+        ),
+        ({"when": "true &&\n1"}, "when", "line 2, column 1 of the predicate: && takes bool, not int"),
+        ({"when": "a" * 4097}, "when", "takes at most 4096 characters"),
+        ({"when": ""}, "when", "must not be empty"),
+        ({"when": True}, "when", "has to be text (in quotes)"),
         ({"auth": {}}, "auth", "this version of the gateway does not know auth"),
     ],
 )
@@ -410,3 +418,40 @@ def test_a_field_given_its_built_in_default_still_overrides() -> None:
     route = accepted(b"backends: [{service: a}]\nlimits: {in_flight: 0}\nretry: {attempts: 3}\n", defaults)
     assert route.limits == Limits()
     assert route.retry == RetryPolicy()
+
+
+PREDICATES = {
+    "block": "when: |\n  true\n    && reqest.path == '/'\nbackends: [{service: a}]\n",
+    "block with a comment": "when: | # c\n\n      true\n        && reqest.path == '/'\nbackends: [{service: a}]\n",
+    "windows": "when: |\r\n  true\r\n    && reqest.path == '/'\r\nbackends: [{service: a}]\r\n",
+    "one line": "backends: [{service: a}]\nwhen: true && reqest.path == '/'\n",
+    "in quotes": "backends: [{service: a}]\nwhen: \"true && reqest.path == '/'\"\n",
+    "json": '{"backends": [{"service": "a"}],\n "when": "true && reqest.path == 1"}',
+}
+
+
+@pytest.mark.parametrize("kind", PREDICATES)
+def test_what_is_wrong_in_a_predicate_is_shown_where_it_stands(kind: str) -> None:
+    text = PREDICATES[kind]
+    (found,) = check_route("r", text.encode())
+    assert found.reason == "unknown name reqest; did you mean request?"
+    assert text.splitlines()[found.line - 1][found.column - 1 :].startswith("reqest")
+
+
+def test_an_expression_that_ends_too_early_is_shown_at_its_end() -> None:
+    (found,) = check_route("r", b"when: |\n  true\n  &&\nbackends: [{service: a}]\n")
+    assert (found.line, found.column, found.reason) == (3, 5, "the expression ends where a value is expected")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"when": "true && reqest.path == \\"/\\"", "backends": [{"service": "a"}]}',
+        "when: >\n  true &&\n  reqest.path == '/'\nbackends: [{service: a}]\n",
+        "when: true &&\n  reqest.path == '/'\nbackends: [{service: a}]\n",
+    ],
+)
+def test_where_the_document_spells_it_otherwise_the_place_is_told_in_words(text: str) -> None:
+    (found,) = check_route("r", text.encode())
+    assert found.reason == "line 1, column 9 of the predicate: unknown name reqest; did you mean request?"
+    assert text.splitlines()[found.line - 1][found.column - 1 :].lstrip('"').startswith("when")

@@ -47,6 +47,21 @@ def test_the_client_is_the_first_hop_that_is_not_trusted(peer: str, said: dict[s
     assert FORWARDING.client_ip(peer, said) == client
 
 
+@pytest.mark.parametrize(
+    ("peer", "said", "scheme"),
+    [
+        ("10.0.0.1", {}, "http"),
+        ("10.0.0.1", {"x-forwarded-proto": ["https"]}, "https"),
+        ("10.0.0.1", {"x-forwarded-proto": ["HTTPS, http"]}, "https"),
+        ("10.0.0.1", {"x-forwarded-proto": ["http, https"]}, "http"),
+        ("10.0.0.1", {"x-forwarded-proto": [""]}, "http"),
+        ("8.8.8.8", {"x-forwarded-proto": ["https"]}, "http"),
+    ],
+)
+def test_the_scheme_is_what_a_trusted_hop_says(peer: str, said: dict[str, list[str]], scheme: str) -> None:
+    assert FORWARDING.scheme(peer, said) == scheme
+
+
 def test_without_networks_nobody_is_trusted() -> None:
     assert Forwarding(()).client_ip("127.0.0.1", {"x-forwarded-for": ["1.1.1.1"]}) == "127.0.0.1"
 

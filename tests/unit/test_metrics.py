@@ -146,6 +146,16 @@ async def test_attempts_are_told_by_service_and_failure(metrics: Metrics) -> Non
     assert _get(samples, "gateway_attempt_failures_total", service="orders", kind="reset") == 1
 
 
+async def test_failures_of_predicates_are_told_by_route_and_field(metrics: Metrics, world: World) -> None:
+    name, labels = "gateway_predicate_errors_total", {"route": "orders", "where": "when"}
+    for _ in range(2):
+        metrics.predicate_failed("orders", "when")
+    metrics.predicate_failed("users", "when")
+    assert _get(await _scrape(metrics), name, **labels) == 2
+    world.routes.remove("users")
+    assert _labels(await _scrape(metrics), name) == [labels]
+
+
 async def test_series_of_what_is_gone_vanish(metrics: Metrics, world: World) -> None:
     metrics.request_ended("GET", "users", 200, None, 0.01)
     metrics.request_ended("GET", None, 404, Reason.NO_ROUTE, 0.01)
@@ -213,6 +223,7 @@ async def test_each_property_has_a_series_from_the_start_while_it_is_watched(met
 
 
 async def test_every_instrument_is_fed(metrics: Metrics) -> None:
+    metrics.predicate_failed("orders", "when")
     metrics.attempt_ended("orders", "reset", 0.01)
     metrics.circuit_changed("orders", CircuitState.OPEN)
     names = {name for name, _ in await _scrape(metrics)}

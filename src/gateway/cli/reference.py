@@ -38,6 +38,8 @@ match:
   path_prefix: /orders
   methods: [GET, POST]
   headers: {x-tenant: acme}
+when: |
+  request.headers["x-tier"] == "gold" && !request.path.endsWith(".php")
 backends:
   - {service: orders, weight: 9, tags: [stable]}
   - {service: orders, weight: 1, tags: [canary], meta: {region: eu}}
@@ -54,7 +56,7 @@ when_empty: {status: 503, retry_after: 1s}
 
 Several routes may match a request; one is taken: by hostname (exact, then the longest wildcard, then none), then by
 exact path, regular expression, longest prefix, then by method, by the number of headers and by the number of query
-parameters that had to match; ties by name.
+parameters that had to match, then one with `when` before one without; ties by name.
 
 Unknown fields, duplicate keys, YAML anchors and aliases are refused. A document with a problem is refused alone, and
 says line and field; its last good version stays in force. `gateway check --kind route FILE` tells the same without

@@ -29,7 +29,7 @@ from gateway.core.refusals import REASON_OF_FAILURE, STATUSES
 from gateway.core.registry import ViewDifference
 from gateway.core.retry import may_retry_failure, may_retry_status
 from gateway.core.routes import Routes
-from gateway.core.routing import CompileRegex, RoutingTable
+from gateway.core.routing import CompileRegex, OnPredicateError, RoutingTable
 from gateway.core.services import Services
 from gateway.core.tickets import (
     Attempt,
@@ -48,6 +48,7 @@ from gateway.core.tickets import (
 )
 from gateway.core.timers import Timers
 from gateway.core.views import CircuitChange, CircuitView, Counters, RouteLoad
+from gateway.core.when import CompileWhen, no_when
 
 _SWITCHING_PROTOCOLS = 101
 
@@ -64,8 +65,11 @@ class Gateway:
         on_circuit: Callable[[CircuitChange], None] | None = None,
         prefer_node: str | None = None,
         trace: Callable[[Event], None] | None = None,
+        *,
+        compile_when: CompileWhen = no_when,
+        on_predicate_error: OnPredicateError | None = None,
     ) -> None:
-        """`prefer_node` as in `prefer`."""
+        """`prefer_node` as in `prefer`; routes with `when` need `compile_when`."""
         recorder = self._recorder = None if trace is None else Recorder(trace, draw)
         if recorder is not None:
             draw = recorder.draw
@@ -75,7 +79,7 @@ class Gateway:
         self._services = Services(
             self._timers, self.counters, draw, self._wake_service, on_circuit, prefer_node, recorder
         )
-        self._routes = Routes(self._services, compile_regex)
+        self._routes = Routes(self._services, compile_regex, compile_when, on_predicate_error)
         self._woken: list[Send | Reject] = []
         self._ticket_count = 0
 

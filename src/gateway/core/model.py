@@ -202,6 +202,8 @@ class Route:
     matches: tuple[Match, ...] = (Match(),)
     hostnames: tuple[str, ...] = ()
     """Lower case, `*.` allowed in front; none means any host."""
+    when: str | None = None
+    """A predicate over the request (`core.predicate`), as the operator wrote it; it has to hold besides a match."""
     filters: tuple[Filter, ...] = ()
     timeouts: Timeouts = Timeouts()
     retry: RetryPolicy = RetryPolicy()

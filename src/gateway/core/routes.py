@@ -7,25 +7,34 @@ from collections.abc import Iterable, Iterator
 from gateway.core.admission import Gate
 from gateway.core.model import Backend, Route
 from gateway.core.pool import Pool, Selector
-from gateway.core.routing import CompileRegex, RoutingTable
+from gateway.core.routing import CompileRegex, OnPredicateError, RoutingTable
 from gateway.core.services import Services
 from gateway.core.split import Split
 from gateway.core.views import RouteLoad
+from gateway.core.when import CompileWhen
 
 
 class Routes:
     """Owns the state variable `routing_table`."""
 
-    def __init__(self, services: Services, compile_regex: CompileRegex) -> None:
+    def __init__(
+        self,
+        services: Services,
+        compile_regex: CompileRegex,
+        compile_when: CompileWhen,
+        on_predicate_error: OnPredicateError | None,
+    ) -> None:
         self._services = services
         self._compile_regex = compile_regex
+        self._compile_when = compile_when
+        self._on_predicate_error = on_predicate_error
         self._splits: dict[str, Split] = {}
         self._gates: dict[str, Gate] = {}
         self.table = RoutingTable((), compile_regex)
 
     def apply(self, routes: Iterable[Route]) -> None:
         """Puts a new table in force, and forgets what no route of it and no ticket needs any more."""
-        self.table = RoutingTable(routes, self._compile_regex)
+        self.table = RoutingTable(routes, self._compile_regex, self._compile_when, self._on_predicate_error)
         known = self.table.routes
         self._splits = {
             name: split for name, split in self._splits.items() if name in known and split.fits(known[name])

@@ -2,8 +2,9 @@
 
 Every alternative of a route's `match`, under each of its hostnames, is one rule. Among the rules that match, the first
 in this order wins: hostname (exact, then the wildcard with most labels, then none), path (exact, then regular
-expression, then the prefix with most elements), a rule that names methods, more header matches, more query matches,
-the route's name. A request that no rule of a more specific hostname takes falls to the less specific ones.
+expression, then the prefix with most elements), a rule that names methods, more header matches, more query matches, a
+rule with a predicate (`when`), the route's name. A request that no rule of a more specific hostname takes falls to the
+less specific ones.
 
 `*.example.com` stands for one or more labels in front of `example.com`, and not for `example.com` itself. A request
 without Host matches only routes without hostnames.
@@ -20,27 +21,34 @@ from types import MappingProxyType
 
 from gateway.core.facts import RequestFacts
 from gateway.core.model import Match, PathKind, Route, ValueKind, ValueMatch
+from gateway.core.predicate import PredicateError
+from gateway.core.when import CompileWhen, no_when
 
 FullMatch = Callable[[str], bool]
 """Whether a pattern matches the whole of a text, in time linear in it."""
 CompileRegex = Callable[[str], FullMatch]
 
+OnPredicateError = Callable[[str], None]
+"""Told the route whose `when` failed while it was evaluated, each time."""
+
 _ValueTest = Callable[[Sequence[str]], bool]
 _NamedTest = tuple[str, _ValueTest]
+_When = Callable[[RequestFacts], bool]
 
 
 class _Rule:
     """One alternative of one route, without its hostname and path."""
 
-    __slots__ = ("headers", "methods", "query", "rank", "route", "unconditional")
+    __slots__ = ("headers", "methods", "query", "rank", "route", "unconditional", "when")
 
-    def __init__(self, route: Route, match: Match, compile_regex: CompileRegex) -> None:
+    def __init__(self, route: Route, match: Match, when: _When | None, compile_regex: CompileRegex) -> None:
         self.route = route
         self.methods = match.methods
         self.headers = _named_tests(match.headers, compile_regex)
         self.query = _named_tests(match.query, compile_regex)
-        self.rank = (not match.methods, -len(match.headers), -len(match.query), route.name)
-        self.unconditional = not (self.methods or self.headers or self.query)
+        self.when = when
+        self.rank = (not match.methods, -len(match.headers), -len(match.query), when is None, route.name)
+        self.unconditional = not (self.methods or self.headers or self.query or when)
 
     def takes(self, facts: RequestFacts) -> bool:
         if self.methods and facts.method not in self.methods:
@@ -48,7 +56,10 @@ class _Rule:
         for name, test in self.headers:
             if not test(facts.header_values(name)):
                 return False
-        return all(test(facts.query_values(name)) for name, test in self.query)
+        for name, test in self.query:
+            if not test(facts.query_values(name)):
+                return False
+        return self.when is None or self.when(facts)
 
 
 _Rules = tuple[_Rule, ...]
@@ -126,18 +137,25 @@ class _Paths:
 class RoutingTable:
     """An immutable table of routes.
 
-    Raises ValueError for two routes of one name, and whatever `compile_regex` raises for a pattern it refuses: routes
-    are validated before they come here.
+    Raises ValueError for two routes of one name, and whatever `compile_regex` and `compile_when` raise for what they
+    refuse: routes are validated before they come here.
     """
 
-    def __init__(self, routes: Iterable[Route], compile_regex: CompileRegex) -> None:
+    def __init__(
+        self,
+        routes: Iterable[Route],
+        compile_regex: CompileRegex,
+        compile_when: CompileWhen = no_when,
+        on_predicate_error: OnPredicateError | None = None,
+    ) -> None:
         by_name: dict[str, Route] = {}
         by_host: defaultdict[str, list[tuple[Match, _Rule]]] = defaultdict(list)
         for route in routes:
             if route.name in by_name:
                 raise ValueError(f"two routes are named {route.name!r}")
             by_name[route.name] = route
-            rules = [(match, _Rule(route, match, compile_regex)) for match in route.matches]
+            when = None if route.when is None else _when(route, compile_when, on_predicate_error)
+            rules = [(match, _Rule(route, match, when, compile_regex)) for match in route.matches]
             for hostname in route.hostnames or ("",):
                 by_host[hostname].extend(rules)
         self.routes: Mapping[str, Route] = MappingProxyType(by_name)
@@ -191,6 +209,22 @@ def _merged(prefixes: Mapping[str, list[_Rule]]) -> Mapping[str, list[_Rule]]:
 
 def _ranked(rules: Iterable[_Rule]) -> _Rules:
     return tuple(sorted(rules, key=lambda rule: rule.rank))
+
+
+def _when(route: Route, compile_when: CompileWhen, on_error: OnPredicateError | None) -> _When:
+    """A predicate that fails does not hold: it must not send a request where it was not meant to go."""
+    assert route.when is not None
+    holds, name = compile_when(route.when).holds, route.name
+
+    def when(facts: RequestFacts) -> bool:
+        try:
+            return holds(facts)
+        except PredicateError:
+            if on_error is not None:
+                on_error(name)
+            return False
+
+    return when
 
 
 def _named_tests(matches: Iterable[ValueMatch], compile_regex: CompileRegex) -> tuple[_NamedTest, ...]:

@@ -22,6 +22,7 @@ class _Pattern(Protocol):
     groups: int
 
     def fullmatch(self, text: str, /) -> _Match | None: ...
+    def search(self, text: str, /) -> object | None: ...
 
 
 class BadPattern(ValueError):
@@ -63,6 +64,20 @@ def compile_groups(pattern: str) -> Callable[[str], Sequence[str] | None]:
 def count_groups(pattern: str) -> int:
     """Raises BadPattern."""
     return _compiled(pattern, capture=True).groups
+
+
+@lru_cache(maxsize=4096)
+def compile_search(pattern: str) -> Callable[[str], bool]:
+    """A test whether a text holds a match anywhere, as CEL's `matches` has it; otherwise as `compile_full_match`."""
+    compiled = _compiled(pattern, capture=False)
+
+    def search(text: str) -> bool:
+        try:
+            return compiled.search(text) is not None
+        except UnicodeEncodeError:
+            return False
+
+    return search
 
 
 def _compiled(pattern: str, *, capture: bool) -> _Pattern:

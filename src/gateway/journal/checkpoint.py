@@ -28,6 +28,7 @@ from gateway.core.facts import TicketFacts
 from gateway.core.gateway import Gateway
 from gateway.core.model import Instance, Route, ServicePolicy
 from gateway.core.routing import CompileRegex, RoutingTable
+from gateway.core.when import no_when
 from gateway.journal.values import INSTANCE, POLICY, ROUTE, bare
 
 State = Mapping[str, object]
@@ -62,7 +63,7 @@ _STEPS = frozenset({"_expire", "_late_probe", "_mature", "_wake_service", "chang
 _OUTSIDE: Mapping[type, frozenset[str]] = {
     Gateway: frozenset({"_draw", "_recorder"}),
     services_module.Services: frozenset({"_draw", "_on_circuit", "_recorder"}),
-    routes_module.Routes: frozenset({"_compile_regex"}),
+    routes_module.Routes: frozenset({"_compile_regex", "_compile_when", "_on_predicate_error"}),
 }
 """What a core is given."""
 _DERIVED: Mapping[type, Mapping[str, Callable[[Any], object]]] = {
@@ -110,6 +111,8 @@ def restore(
     outside: dict[str, object] = {
         "_draw": recorder.draw,
         "_compile_regex": compile_regex,
+        "_compile_when": no_when,
+        "_on_predicate_error": None,
         "_on_circuit": None,
         "_recorder": recorder,
     }

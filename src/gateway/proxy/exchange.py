@@ -147,7 +147,8 @@ class Exchange:
         match = self._forwarder.conductor.core.match
         method = preflighted(facts)
         if method is not None:
-            route = match(RequestFacts(method, facts.host, facts.path, facts.query, facts.headers, facts.client_ip))
+            asked = (facts.host, facts.path, facts.query, facts.headers, facts.client_ip, facts.scheme, facts.time)
+            route = match(RequestFacts(method, *asked))
             if route is not None and route.cors.origins:
                 return route
         return match(facts)

@@ -6,6 +6,8 @@ aiohttp's C parser has refused broken framing and syntax before; here are the gu
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -45,11 +47,14 @@ class Inbound:
 
 
 class Reader:
-    """Reads requests of one listener. Every method raises Refused."""
+    """Reads requests of one listener. Every method raises Refused. `wall_clock` is in nanoseconds since 1970."""
 
-    def __init__(self, options: ProxyOptions, forwarding: Forwarding) -> None:
+    def __init__(
+        self, options: ProxyOptions, forwarding: Forwarding, wall_clock: Callable[[], int] = time.time_ns
+    ) -> None:
         self._options = options
         self._forwarding = forwarding
+        self._wall_clock = wall_clock
 
     def read(self, request: web.BaseRequest, peer: str) -> Inbound:
         version = request.version
@@ -86,6 +91,8 @@ class Reader:
             query or "",
             CIMultiDictProxy(CIMultiDict(sifted.passed)) if sifted.stripped else headers,
             self._forwarding.client_ip(peer, sifted.hops),
+            self._forwarding.scheme(peer, sifted.hops),
+            self._wall_clock(),
         )
         return Inbound(
             facts,

@@ -28,6 +28,9 @@ COUNTERS = (
     Instrument(
         "gateway.rate.keys.forgotten", "", "Keys of a route's rate limits that were forgotten early, for want of room."
     ),
+    Instrument(
+        "gateway.predicate.errors", "", "Predicates of a route that failed while they were evaluated, by its field."
+    ),
     Instrument("gateway.view.wakeups", "", "Answers of Consul to a view's blocking queries."),
     Instrument("gateway.view.wakeups.empty", "", "Those of them that changed nothing."),
     Instrument("gateway.view.throttled", "", "Times that a view's token bucket made it wait."),

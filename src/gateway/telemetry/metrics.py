@@ -68,6 +68,7 @@ class Metrics:
         self._refusals: dict[Reason, int] = dict.fromkeys(Reason, 0)
         self._failures: Counter[tuple[str, str]] = Counter()
         self._changes: Counter[tuple[str, CircuitState]] = Counter()
+        self._predicate_errors: Counter[tuple[str, str]] = Counter()
         self._build = {"version": __version__, "id": gateway_id, "mode": mode, "python": platform.python_version()}
         self._started = time.time()
         self._readings: Mapping[str, list[Observation]] = {}
@@ -107,6 +108,10 @@ class Metrics:
         """Counts a transition into `state`."""
         self._changes[service, state] += 1
 
+    def predicate_failed(self, route: str, where: str) -> None:
+        """Counts an evaluation without a result. `where` is the field of the route that holds the predicate."""
+        self._predicate_errors[route, where] += 1
+
     async def render(self) -> bytes:
         """The text for Prometheus (see `CONTENT_TYPE`). Scrapes at the same time share one rendering."""
         if self._rendering is None:
@@ -133,8 +138,8 @@ class Metrics:
         services = self._sources.services().keys()
         self._server.keep(lambda labels: labels[0] in routes)
         self._client.keep(lambda labels: labels[0] in services)
-        for counted in (self._failures, self._changes):
-            for key in [key for key in counted if key[0] not in services]:
+        for counted, kept in ((self._failures, services), (self._changes, services), (self._predicate_errors, routes)):
+            for key in [key for key in counted if key[0] not in kept]:
                 del counted[key]
 
     def _read(self) -> Mapping[str, list[Observation]]:
@@ -150,6 +155,10 @@ class Metrics:
             "gateway.circuit.changes": [
                 Observation(count, {"service": service, "to": state.value})
                 for (service, state), count in self._changes.items()
+            ],
+            "gateway.predicate.errors": [
+                Observation(count, {"route": route, "where": where})
+                for (route, where), count in self._predicate_errors.items()
             ],
         }
         return own | read(self._sources)

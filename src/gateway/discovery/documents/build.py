@@ -35,6 +35,7 @@ def build_route(name: str, version: int, document: RouteDocument, defaults: Rout
         backends=tuple(_backend(backend) for backend in document.backends),
         matches=tuple(_match(match) for match in document.match),
         hostnames=tuple(dict.fromkeys(document.hostnames)),
+        when=document.when,
         filters=tuple(each.value() for each in document.filters),
         timeouts=policies.timeouts,
         retry=policies.retry,

@@ -37,6 +37,8 @@ def describe(route: Route) -> Described:
     if route.hostnames:
         described["hostnames"] = list(route.hostnames)
     described["match"] = [_match(match) for match in route.matches]
+    if route.when is not None:
+        described["when"] = route.when
     if route.answer is None:
         described["backends"] = [_backend(backend) for backend in route.backends]
     else:

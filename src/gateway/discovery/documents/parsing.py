@@ -10,21 +10,24 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import TypeVar
+from functools import reduce
+from typing import TypeVar, cast
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 from pydantic_core import ErrorDetails
 
 from gateway.core.model import Route, ServicePolicy
 from gateway.discovery.documents.build import build_route, policy_conflicts, route_conflicts
 from gateway.discovery.documents.conflicts import conflicts_within
 from gateway.discovery.documents.defaults import BUILT_IN, Defaults, DefaultsDocument
+from gateway.discovery.documents.embedded import place_in_document
 from gateway.discovery.documents.model import Document
 from gateway.discovery.documents.policy_document import ServicePolicyDocument
 from gateway.discovery.documents.reading import Text, read
 from gateway.discovery.documents.reasons import aligned, nulls, problem_of
 from gateway.discovery.documents.rejection import Loc, Position, Problem, Rejection, Unreadable, field_name, shown
 from gateway.discovery.documents.route_document import RouteDocument
+from gateway.discovery.documents.syntax import BAD_PREDICATE
 
 MAX_PROBLEMS = 100
 """How many problems of one document are told."""
@@ -154,6 +157,7 @@ class _Source:
     def __init__(self, key: str, version: int) -> None:
         self._key = key
         self._version = version
+        self._raw = b""
         self._text = _NOTHING
 
     def check_name(self, name: str) -> None:
@@ -161,6 +165,7 @@ class _Source:
             raise _Refused([self._rejection((1, 1), Problem((), _BAD_NAME))])
 
     def read(self, raw: bytes, model: type[D], own_service: str | None = None) -> D:
+        self._raw = raw
         try:
             self._text = read(raw)
             empty = nulls(self._text.value) if self._text.may_hold_null else []
@@ -191,7 +196,9 @@ class _Source:
             loc = aligned(error["loc"], value)
             # pydantic counts only the good entries of a list, and so calls one with nothing but bad ones too short.
             miscounted = error["type"] == "too_short" and error["loc"] in holders
-            if not miscounted and not _misspelt(error, errors) and (loc not in told or error["type"] == "missing"):
+            if error["type"] == BAD_PREDICATE:
+                placed.append(self._in_predicate(where(loc), loc, error))
+            elif not miscounted and not _misspelt(error, errors) and (loc not in told or error["type"] == "missing"):
                 placed.append((where(loc), error))
         placed.sort(key=_position)
         return [
@@ -199,11 +206,26 @@ class _Source:
             for position, found in placed[:MAX_PROBLEMS]
         ]
 
+    def _in_predicate(self, key: Position, loc: Loc, error: ErrorDetails) -> tuple[Position, Problem]:
+        """Where the document itself shows what is wrong in a predicate, or else its field, and the place in words."""
+        context = error["ctx"]
+        text = reduce(_inner, loc, self._text.value)
+        assert isinstance(text, str)
+        line, column, reason = context["line"], context["column"], context["reason"]
+        place = place_in_document(self._raw.decode("utf-8-sig"), key, text, (line, column))
+        if place is None:
+            return key, Problem(loc, f"line {line}, column {column} of the predicate: {reason}")
+        return place, Problem(loc, reason)
+
     def _rejection(self, position: Position, problem: Problem) -> Rejection:
         line, column = position
         return Rejection(
             self._key, line, column, field_name(problem.loc), shown(problem.reason, MAX_REASON), self._version
         )
+
+
+def _inner(value: JsonValue, step: str | int) -> JsonValue:
+    return cast(dict[str | int, JsonValue], value)[step]
 
 
 def _misspelt(missing: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:

@@ -35,6 +35,7 @@ from gateway.discovery.documents.syntax import (
     Pattern,
     ServiceName,
     Text,
+    When,
     no_twins,
 )
 from gateway.discovery.documents.units import DURATION, SIZE, Between, refusal
@@ -239,6 +240,11 @@ class RouteDocument(Document):
         Field(min_length=1, max_length=64),
         BeforeValidator(_as_list, json_schema_input_type=MatchDocument | list[MatchDocument]),
     ] = Field((MatchDocument(),), description="A mapping, or a list of mappings of which any is enough; left out: all.")
+    when: When | None = Field(
+        None,
+        description="A [predicate](../predicates.md) over the request that has to hold besides `match`; one that is "
+        "false or fails does not match.",
+    )
     backends: Annotated[
         tuple[BackendDocument, ...], Field(min_length=1, max_length=64), AfterValidator(_some_weight)
     ] = Field((), description="The services that take the requests, by weight; or else `redirect` or `respond`.")

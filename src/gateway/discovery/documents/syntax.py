@@ -7,9 +7,12 @@ import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, JsonValue, StrictBool, StrictStr
+from pydantic_core import PydanticCustomError
 
 from gateway.core.paths import BadPath, normalise
+from gateway.core.predicate import MAX_SOURCE, BadPredicate
 from gateway.discovery.documents.units import refusal
+from gateway.discovery.predicates import compile_when
 from gateway.discovery.regex import MAX_PATTERN, BadPattern, compile_full_match
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
@@ -18,6 +21,8 @@ _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?").fullmatch
 _SERVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*").fullmatch
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
 
+BAD_PREDICATE = "bad_predicate"
+"""The type of an error that knows its line and column within the text of its field."""
 FRAMING_HEADERS = frozenset(
     {
         "connection", "content-length", "expect", "host", "http2-settings", "keep-alive", "proxy-authenticate",
@@ -125,6 +130,15 @@ def _pattern(pattern: str) -> str:
     return pattern
 
 
+def _when(source: str) -> str:
+    try:
+        compile_when(source)
+    except BadPredicate as bad:
+        context = {"reason": bad.reason, "line": bad.line, "column": bad.column}
+        raise PydanticCustomError(BAD_PREDICATE, "{reason}", context) from None
+    return source
+
+
 def _free_text(text: str) -> str:
     if _CONTROL(text):
         raise refusal("must not hold control characters")
@@ -162,5 +176,6 @@ Hostname = Annotated[StrictStr, Field(min_length=1, max_length=260), AfterValida
 Path = Annotated[StrictStr, Field(min_length=1, max_length=2048), AfterValidator(_normal_path)]
 PathPrefix = Annotated[StrictStr, Field(min_length=1, max_length=2048), AfterValidator(_prefix)]
 Pattern = Annotated[StrictStr, Field(min_length=1, max_length=MAX_PATTERN), AfterValidator(_pattern)]
+When = Annotated[StrictStr, Field(min_length=1, max_length=MAX_SOURCE), AfterValidator(_when)]
 Text = Annotated[StrictStr, Field(max_length=1024), AfterValidator(_free_text)]
 Name = Annotated[StrictStr, Field(min_length=1, max_length=256), AfterValidator(_free_text)]

@@ -1,0 +1,143 @@
+"""What predicates cost: each against a Python function written by hand for it, the most that one may cost, and matching
+in tables of routes that all have one.
+
+Run: python -m benchmarks.predicates
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from gateway.core.facts import RequestFacts
+from gateway.core.model import Backend, Match, PathKind, PathMatch, Route
+from gateway.core.predicate import PredicateError
+from gateway.core.routing import RoutingTable
+from gateway.discovery.predicates import compile_when
+from gateway.discovery.regex import compile_full_match
+
+EVALUATIONS = 100_000
+SIZES = (10, 100, 1_000, 10_000)
+LOOKUPS = 20_000
+ROUNDS = 5
+
+HEADERS = CIMultiDictProxy(
+    CIMultiDict(
+        {"Host": "a.example.com", "Accept": "*/*", "User-Agent": "benchmark", "X-Tier": "gold", "X-Tenant": "acme"}
+    )
+)
+REQUEST = RequestFacts("GET", "a.example.com", "/orders/1", "", HEADERS, "10.1.2.3", "http", 1_795_615_382_000_000_000)
+
+
+class Pair(NamedTuple):
+    predicate: str
+    by_hand: Callable[[RequestFacts], bool]
+
+
+PAIRS = (
+    Pair(
+        'request.headers["x-tier"] == "gold" && !request.path.endsWith(".php")',
+        lambda facts: facts.headers.getall("x-tier", ()) == ["gold"] and not facts.path.endswith(".php"),
+    ),
+    Pair('request.path == "/orders/1"', lambda facts: facts.path == "/orders/1"),
+    Pair(
+        'has(request.headers.`x-tier`) && request.headers["x-tier"].startsWith("g")',
+        lambda facts: any(value.startswith("g") for value in facts.headers.getall("x-tier", ())),
+    ),
+    Pair(
+        'request.method in ["GET", "HEAD"] && request.segments.exists(s, s == "1")',
+        lambda facts: facts.method in ("GET", "HEAD") and any(s == "1" for s in facts.path.split("/")),
+    ),
+)
+DEAREST = (
+    "request.headers.all(a, request.headers.all(b, request.headers.all(c, !(a + b + c).matches('[^0-9x-]'))))",
+    "request.headers.all(a, request.headers[a].split('').all(b, b.lowerAscii() < 'b'))",
+    "request.headers.all(a, request.headers[a].split('').all(b, dyn(b) < dyn(b) || true))",
+    "request.headers.all(a, request.headers[a].split('').all(b, dyn(b) / 1 == 1 || true))",
+    "request.headers.map(a, request.headers[a].split('')).all(a, a == a)",
+)
+
+
+def best_of(work: Callable[[], object], count: int) -> float:
+    """Microseconds for each of `count`, the best of several rounds."""
+    best = float("inf")
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - started)
+    return best / count * 1e6
+
+
+def evaluation(holds: Callable[[RequestFacts], bool]) -> float:
+    def work() -> None:
+        for _ in range(EVALUATIONS):
+            holds(REQUEST)
+
+    return best_of(work, EVALUATIONS)
+
+
+def dearest(predicate: str) -> float:
+    """On the largest head that a gateway takes by default: 128 fields, 64 KiB."""
+    headers = CIMultiDict({f"x-{number:0>125}": "a" * 380 for number in range(128)})
+    facts = RequestFacts("GET", "a", "/", "", headers, "10.1.2.3")
+    holds = compile_when(predicate).holds
+
+    def work() -> None:
+        with suppress(PredicateError):
+            holds(facts)
+
+    return best_of(work, 1)
+
+
+def match(size: int) -> float:
+    routes = [
+        Route(
+            f"r{number}",
+            1,
+            (Backend("s"),),
+            (Match(path=PathMatch(PathKind.PREFIX, f"/team{number % 100}/service{number}")),),
+            when=PAIRS[0].predicate,
+        )
+        for number in range(size)
+    ]
+    table = RoutingTable(routes, compile_full_match, compile_when)
+    numbers = [step * 7919 % size for step in range(LOOKUPS)]
+    requests = [
+        RequestFacts("GET", "a", f"/team{number % 100}/service{number}/items", "", HEADERS, "10.1.2.3")
+        for number in numbers
+    ]
+    if any(table.match(request) is None for request in requests):
+        raise AssertionError(f"a request found no route among {size}")
+
+    def work() -> None:
+        for request in requests:
+            table.match(request)
+
+    return best_of(work, LOOKUPS)
+
+
+def main() -> None:
+    print(f"{'us':>8}{'by hand':>10}{'ratio':>8}  predicate")
+    for pair in PAIRS:
+        holds = compile_when(pair.predicate).holds
+        if not (holds(REQUEST) and pair.by_hand(REQUEST)):
+            raise AssertionError(f"not true: {pair.predicate}")
+        ours, theirs = evaluation(holds), evaluation(pair.by_hand)
+        print(f"{ours:>8.2f}{theirs:>10.2f}{ours / theirs:>8.1f}  {pair.predicate}")
+    print(f"\n{'ms':>8}  the dearest, on the largest head")
+    for predicate in DEAREST:
+        print(f"{dearest(predicate) / 1000:>8.2f}  {predicate}")
+    print(f"\n{'routes':>8}{'us/match':>10}{'ratio':>8}  each with `when`")
+    smallest = 0.0
+    for size in SIZES:
+        cost = match(size)
+        smallest = smallest or cost
+        print(f"{size:>8}{cost:>10.2f}{cost / smallest:>8.2f}")
+
+
+if __name__ == "__main__":
+    main()

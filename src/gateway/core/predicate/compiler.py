@@ -1,0 +1,411 @@
+"""From a checked tree to closures. Nothing is generated or executed as text.
+
+Each closure takes the facts and the frame of an evaluation. Where types are known, it calls the one overload there is;
+where they are not, it finds the overload by the values. Calls of literals are made here, once. `&&`, `||`, `all` and
+`exists` forget an error that another operand outweighs (CEL language definition, Logical Operators and Macros).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Generic, cast
+
+from gateway.core.predicate.checker import Checked
+from gateway.core.predicate.environment import Environment, F, itself
+from gateway.core.predicate.library import FUNCTIONS
+from gateway.core.predicate.overloads import Implementation, Overload
+from gateway.core.predicate.syntax import (
+    Call,
+    Comprehension,
+    Conditional,
+    ListLiteral,
+    Literal,
+    Logic,
+    MapLiteral,
+    Name,
+    Node,
+    Select,
+)
+from gateway.core.predicate.types import BOOL, holds
+from gateway.core.predicate.values import Frame, PredicateError, cost, equal
+
+Code = Callable[[F, Frame], object]
+
+_SCALARS = frozenset({"bool", "int", "double", "string", "null", "duration", "timestamp", "ip", "cidr"})
+_ABSENT = object()
+_KEYS = frozenset({str, int, float})
+"""A double finds the int that it equals."""
+_SHOWN = 60
+
+
+def compile_checked(checked: Checked, environment: Environment[F]) -> tuple[Code[F], int | None]:
+    """The closure, and how many variables its frame has; None where it needs no frame of its own."""
+    compiler = _Compiler(checked, environment)
+    code = compiler.code(checked.tree)
+    return code, 1 + max(checked.slots.values(), default=-1) if compiler.charges else None
+
+
+class _Compiler(Generic[F]):
+    def __init__(self, checked: Checked, environment: Environment[F]) -> None:
+        self._checked = checked
+        self._environment = environment
+        self._constants: dict[Node, object] = {}
+        self.charges = False
+        """Whether any closure may charge the frame."""
+        self._within = 0
+        """How many comprehensions are around: inside any, work is charged."""
+
+    def code(self, node: Node) -> Code[F]:
+        made = self._code(node)
+        if isinstance(node, Call | ListLiteral | MapLiteral) and all(each in self._constants for each in node.children):
+            return self._folded(node, made)
+        return made
+
+    def _code(self, node: Node) -> Code[F]:
+        match node:
+            case Literal():
+                return self._constant(node, node.value)
+            case Name():
+                return self._name(node)
+            case Select():
+                return self._select(node)
+            case Call():
+                return self._call(node)
+            case Logic():
+                return _logic(node.decided_by, [self._bool(operand) for operand in node.operands])
+            case Conditional():
+                return _choice(self._bool(node.condition), self.code(node.then), self.code(node.otherwise))
+            case ListLiteral():
+                return _list([self.code(entry) for entry in node.entries])
+            case MapLiteral():
+                return _map([(self.code(key), self.code(value)) for key, value in node.entries])
+            case Comprehension():
+                return self._comprehension(node)
+        raise AssertionError(f"no expression is made of {node!r}")
+
+    def _constant(self, node: Node, value: object) -> Code[F]:
+        self._constants[node] = value
+        return lambda _, __: value
+
+    def _folded(self, node: Node, code: Code[F]) -> Code[F]:
+        """An error stays where it is, since `&&` and `||` may outweigh it."""
+        try:
+            value = code(cast(F, None), Frame(0))  # no literal asks for facts
+        except PredicateError:
+            return code
+        return self._constant(node, value)
+
+    def _name(self, node: Name) -> Code[F]:
+        slot = self._checked.slots.get(node)
+        if slot is not None:
+            return lambda _, frame: frame.variables[slot]
+        read = self._environment[node.name].read
+        return lambda facts, _: read(facts)
+
+    def _bool(self, node: Node) -> Code[F]:
+        code = self.code(node)
+        if self._checked.types[node] == BOOL:
+            return code
+
+        def checked(facts: F, frame: Frame) -> object:
+            value = code(facts, frame)
+            if value is True or value is False:
+                return value
+            raise PredicateError("a value is not a bool")
+
+        return checked
+
+    # --- fields, entries, equality ---
+
+    def _select(self, node: Select) -> Code[F]:
+        field = self._checked.fields.get(node)
+        if field is None:
+            operand = self.code(node.operand)
+            return _has_key(operand, node.field) if node.test else self._entry(node.operand, operand, node.field)
+        read = field.read
+        operand = self.code(node.operand)
+        if node.test:
+            return lambda facts, frame: bool(read(operand(facts, frame)))
+        variable = self._environment.get(node.operand.name) if isinstance(node.operand, Name) else None
+        if variable is not None and variable.read is itself and node.operand not in self._checked.slots:
+            return lambda facts, _: read(facts)
+        return lambda facts, frame: read(operand(facts, frame))
+
+    def _call(self, node: Call) -> Code[F]:
+        codes = [self.code(argument) for argument in node.arguments]
+        match node.function:
+            case "_==_":
+                return self._equality(node, codes)
+            case "_!=_":
+                same = self._equality(node, codes)
+                return lambda facts, frame: not same(facts, frame)
+            case "@in":
+                self.charges = True
+                return _membership(*codes)
+            case "_[_]":
+                return self._index(node, *codes)
+        return self._function(node, codes)
+
+    def _equality(self, node: Call, codes: Sequence[Code[F]]) -> Code[F]:
+        one, other = node.arguments
+        for right, code in ((other, codes[0]), (one, codes[1])):
+            constant = self._constants.get(right)
+            if isinstance(constant, str):
+                # A text equals nothing but a text, in Python as in CEL.
+                return _equals_text(code, constant)
+            if constant is None and right in self._constants:
+                return _is_null(code)
+        left_code, right_code = codes
+        kinds = {self._checked.types[argument].name for argument in node.arguments}
+        if len(kinds) == 1 and kinds <= _SCALARS:
+            return lambda facts, frame: left_code(facts, frame) == right_code(facts, frame)
+        self.charges = True
+        return lambda facts, frame: equal(left_code(facts, frame), right_code(facts, frame), frame)
+
+    def _index(self, node: Call, entries: Code[F], index: Code[F]) -> Code[F]:
+        key = self._constants.get(node.arguments[1])
+        if isinstance(key, str):
+            return self._entry(node.arguments[0], entries, key)
+        return lambda facts, frame: _entry(entries(facts, frame), index(facts, frame))
+
+    def _entry(self, node: Node, entries: Code[F], key: str) -> Code[F]:
+        if self._checked.types[node].name == "map":
+            return _entry_of_map(entries, key)
+        return lambda facts, frame: _entry(entries(facts, frame), key)
+
+    # --- functions ---
+
+    def _function(self, node: Call, codes: Sequence[Code[F]]) -> Code[F]:
+        prepared = self._checked.prepared.get(node)
+        overloads: Sequence[Overload] = FUNCTIONS[node.function]
+        if prepared is not None:
+            codes, overloads = codes[:-1], (prepared,)
+        if node in self._checked.overloads:
+            chosen = prepared or self._checked.overloads[node]
+            return self._applied(chosen.implementation, node.arguments, codes)
+        possible = [
+            each
+            for each in overloads
+            if len(each.parameters) == len(codes) and (each is prepared or each.member is node.member)
+        ]
+        return self._applied(_dispatch(node.function, possible), node.arguments, codes)
+
+    def _applied(self, implementation: Implementation, arguments: Sequence[Node], codes: Sequence[Code[F]]) -> Code[F]:
+        if self._within:
+            return _metered(implementation, codes)
+        if len(codes) == 1:
+            (only,) = codes
+            return lambda facts, frame: implementation(only(facts, frame))
+        if len(codes) == 2:
+            first, second = codes
+            if arguments[1] in self._constants:
+                constant = self._constants[arguments[1]]
+                return lambda facts, frame: implementation(first(facts, frame), constant)
+            return lambda facts, frame: implementation(first(facts, frame), second(facts, frame))
+        return lambda facts, frame: implementation(*[code(facts, frame) for code in codes])
+
+    # --- comprehensions ---
+
+    def _comprehension(self, node: Comprehension) -> Code[F]:
+        self.charges = True
+        slot = self._checked.slots[node]
+        entries = self.code(node.entries)
+        self._within += 1
+        condition = None if node.condition is None else self._bool(node.condition)
+        body = self.code(node.body) if node.macro == "map" else self._bool(node.body)
+        self._within -= 1
+        weight = _size(node.body) + (0 if node.condition is None else _size(node.condition))
+        through = _through(entries, slot, weight)
+        match node.macro:
+            case "all":
+                return _decided(through, body, decided_by=False)
+            case "exists":
+                return _decided(through, body, decided_by=True)
+            case "exists_one":
+                return lambda facts, frame: sum(body(facts, frame) is True for _ in through(facts, frame)) == 1
+            case "filter":
+                return lambda facts, frame: [entry for entry in through(facts, frame) if body(facts, frame)]
+        if condition is None:
+            return lambda facts, frame: [body(facts, frame) for _ in through(facts, frame)]
+        wanted = condition
+        return lambda facts, frame: [body(facts, frame) for _ in through(facts, frame) if wanted(facts, frame)]
+
+
+# --- the parts of closures that know nothing of trees ---
+
+
+def _logic(decided_by: bool, operands: Sequence[Code[F]]) -> Code[F]:
+    if len(operands) != 2:
+        return _long_logic(decided_by, operands)
+    first, second = operands
+
+    def either(facts: F, frame: Frame) -> object:
+        try:
+            if first(facts, frame) is decided_by:
+                return decided_by
+        except PredicateError:
+            if second(facts, frame) is decided_by:
+                return decided_by
+            raise
+        return second(facts, frame)
+
+    return either
+
+
+def _long_logic(decided_by: bool, operands: Sequence[Code[F]]) -> Code[F]:
+    def any_of(facts: F, frame: Frame) -> object:
+        failure: PredicateError | None = None
+        for operand in operands:
+            try:
+                if operand(facts, frame) is decided_by:
+                    return decided_by
+            except PredicateError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        return not decided_by
+
+    return any_of
+
+
+def _decided(through: Callable[[F, Frame], Iterator[object]], body: Code[F], *, decided_by: bool) -> Code[F]:
+    def decided(facts: F, frame: Frame) -> object:
+        failure: PredicateError | None = None
+        for _ in through(facts, frame):
+            try:
+                if body(facts, frame) is decided_by:
+                    return decided_by
+            except PredicateError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        return not decided_by
+
+    return decided
+
+
+def _through(entries: Code[F], slot: int, weight: int) -> Callable[[F, Frame], Iterator[object]]:
+    def through(facts: F, frame: Frame) -> Iterator[object]:
+        found = entries(facts, frame)
+        if not isinstance(found, list | tuple | Mapping):
+            raise PredicateError("a comprehension goes through a list or a map")
+        for entry in found:
+            frame.charge(weight)
+            frame.variables[slot] = entry
+            yield entry
+
+    return through
+
+
+def _choice(condition: Code[F], then: Code[F], otherwise: Code[F]) -> Code[F]:
+    return lambda facts, frame: then(facts, frame) if condition(facts, frame) else otherwise(facts, frame)
+
+
+def _list(entries: Sequence[Code[F]]) -> Code[F]:
+    return lambda facts, frame: [entry(facts, frame) for entry in entries]
+
+
+def _map(entries: Sequence[tuple[Code[F], Code[F]]]) -> Code[F]:
+    def made(facts: F, frame: Frame) -> object:
+        found: dict[object, object] = {}
+        for key_code, value_code in entries:
+            key = key_code(facts, frame)
+            if type(key) is not str and type(key) is not int:
+                raise PredicateError("the key of a map is not a string or int")
+            if key in found:
+                raise PredicateError("a map has a key twice")
+            found[key] = value_code(facts, frame)
+        return found
+
+    return made
+
+
+def _equals_text(code: Code[F], text: str) -> Code[F]:
+    return lambda facts, frame: code(facts, frame) == text
+
+
+def _is_null(code: Code[F]) -> Code[F]:
+    return lambda facts, frame: code(facts, frame) is None
+
+
+def _has_key(operand: Code[F], key: str) -> Code[F]:
+    def has_key(facts: F, frame: Frame) -> object:
+        found = operand(facts, frame)
+        if isinstance(found, Mapping):
+            return key in found
+        raise PredicateError("only a map has fields")
+
+    return has_key
+
+
+def _entry_of_map(entries: Code[F], key: str) -> Code[F]:
+    absent = f"there is no {key[:_SHOWN]}"
+
+    def entry_of_map(facts: F, frame: Frame) -> object:
+        try:
+            return cast(Mapping[object, object], entries(facts, frame))[key]
+        except KeyError:
+            raise PredicateError(absent) from None
+
+    return entry_of_map
+
+
+def _entry(entries: object, index: object) -> object:
+    if isinstance(entries, Mapping):
+        found = entries.get(index, _ABSENT) if type(index) in _KEYS else _ABSENT
+        if found is _ABSENT:
+            raise PredicateError("there is no such key")
+        return found
+    if isinstance(entries, list | tuple):
+        return entries[_position(index, len(entries))]
+    raise PredicateError("only lists and maps have entries")
+
+
+def _position(index: object, size: int) -> int:
+    if type(index) is float and index.is_integer():
+        index = int(index)
+    if type(index) is not int:
+        raise PredicateError("the index of a list is not an int")
+    if not 0 <= index < size:
+        raise PredicateError("the index of a list is out of range")
+    return index
+
+
+def _membership(entry: Code[F], entries: Code[F]) -> Code[F]:
+    def is_in(facts: F, frame: Frame) -> object:
+        wanted, found = entry(facts, frame), entries(facts, frame)
+        if isinstance(found, Mapping):
+            if type(wanted) in _KEYS:
+                return wanted in found
+            if type(wanted) is bool:
+                return False
+            raise PredicateError("no map has such keys")
+        if not isinstance(found, list | tuple):
+            raise PredicateError("in looks into a list or a map")
+        frame.charge(len(found))
+        return wanted in found if type(wanted) is str else any(equal(wanted, each, frame) for each in found)
+
+    return is_in
+
+
+def _dispatch(name: str, overloads: Sequence[Overload]) -> Implementation:
+    def dispatch(*values: object) -> object:
+        for overload in overloads:
+            if all(map(holds, overload.parameters, values)):
+                return overload.implementation(*values)
+        raise PredicateError(f"{name.strip('_')} is not defined for what its arguments are")
+
+    return dispatch
+
+
+def _metered(implementation: Implementation, codes: Sequence[Code[F]]) -> Code[F]:
+    def metered(facts: F, frame: Frame) -> object:
+        values = [code(facts, frame) for code in codes]
+        frame.charge(sum(map(cost, values)))
+        return implementation(*values)
+
+    return metered
+
+
+def _size(node: Node) -> int:
+    return 1 + sum(map(_size, node.children))

@@ -1,0 +1,56 @@
+"""What a function is: its overloads, each with types, and the Python function that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import tzinfo
+
+from gateway.core.predicate.types import Type
+
+Implementation = Callable[..., object]
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the core is given from outside. Both raise ValueError with what is wrong with their argument."""
+
+    compile_search: Callable[[str], Callable[[str], bool]]
+    """Whether a pattern (RE2) is found anywhere in a text, in time linear in it."""
+    find_zone: Callable[[str], tzinfo]
+    """A time zone by its name in the IANA database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overload:
+    """One way to call a function. `implementation` may raise PredicateError.
+
+    `prepare` makes the implementation for a last argument that has to be written out, and is not passed on. It raises
+    ValueError. `early` functions are called while an expression is read, where their arguments are written out, and
+    what they raise then is a refusal. `hidden` ones are found while evaluating only: CEL's checker does not know them.
+    """
+
+    parameters: tuple[Type, ...]
+    result: Type
+    implementation: Implementation
+    member: bool = False
+    prepare: Callable[[Tools, str], Implementation] | None = None
+    early: bool = False
+    hidden: bool = False
+
+
+def written_out(*_: object) -> object:
+    """Stands for an implementation that `prepare` makes."""
+    raise AssertionError("it is made while an expression is read")
+
+
+Functions = Mapping[str, tuple[Overload, ...]]
+
+
+def merged(*libraries: Functions) -> Functions:
+    """One table; a name of several libraries has the overloads of all."""
+    table: dict[str, tuple[Overload, ...]] = {}
+    for library in libraries:
+        for name, overloads in library.items():
+            table[name] = table.get(name, ()) + overloads
+    return table

@@ -1,0 +1,62 @@
+"""What the reference of predicates shows is tried."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from multidict import CIMultiDict
+
+from gateway.core.facts import RequestFacts
+from gateway.core.predicate import Environment, bounds, compile_program
+from gateway.core.predicate.library import FUNCTIONS
+from gateway.core.predicate.types import Record
+from gateway.core.when import REQUEST
+from gateway.discovery.documents import check_route
+from gateway.discovery.predicates import TOOLS, compile_when
+from gateway.discovery.regex import MAX_PATTERN
+from tests.unit.predicate_support import plain
+
+PAGE = (Path(__file__).parents[2] / "docs" / "predicates.md").read_text(encoding="utf-8")
+NOTHING: Environment[None] = {}
+HEADERS = CIMultiDict({"X-Tenant": "acme", "X-Tier": "gold", "Cookie": "session=s1"})
+SAMPLE = RequestFacts(
+    "GET", "example.com", "/orders/1", "page=2", HEADERS, "10.1.2.3", "http", 1_795_617_000_000_000_000
+)
+
+EXAMPLES = re.findall(r"```cel\n(.*?)```", PAGE, re.DOTALL)
+VALUES = re.findall(r"^\| `([^|]+)` \| `([^|]+)` \|$", PAGE.partition("| expression | value |")[2], re.MULTILINE)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_examples_hold_unless_they_say_otherwise(example: str) -> None:
+    assert compile_when(example).holds(SAMPLE) is not example.rstrip().endswith("// false")
+
+
+@pytest.mark.parametrize(("expression", "expected"), VALUES)
+def test_values(expression: str, expected: str) -> None:
+    found = compile_program(expression, NOTHING, TOOLS).evaluate(None)
+    assert plain(found) == plain(compile_program(expected, NOTHING, TOOLS).evaluate(None))
+
+
+def test_the_page_is_read() -> None:
+    assert len(EXAMPLES) >= 8
+    assert len(VALUES) >= 10
+    (route,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    assert check_route("orders", route.encode()) == []
+
+
+def test_every_fact_and_function_is_told() -> None:
+    assert isinstance(REQUEST, Record)
+    for name, field in REQUEST.fields.items():
+        assert f"| `request.{name}` | {field.type} |" in PAGE
+    for name in filter(str.isidentifier, FUNCTIONS):
+        if name.strip("_").isalpha():
+            assert re.search(rf"\b{name}\b", PAGE), name
+
+
+def test_bounds_are_those_in_force() -> None:
+    told = {int(number.replace(",", "")) for number in re.findall(r"^\| .* \| ([0-9,]+) \|$", PAGE, re.MULTILINE)}
+    in_force = {value for name, value in vars(bounds).items() if name.startswith("MAX_")} | {MAX_PATTERN}
+    assert told == in_force
