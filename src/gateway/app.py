@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import signal
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
@@ -18,6 +19,7 @@ from gateway import __version__
 from gateway.admin.readiness import judge
 from gateway.admin.server import AdminServer
 from gateway.admin.sources import ConsulStanding, Readiness
+from gateway.core.authentication import Credential
 from gateway.core.gateway import Gateway
 from gateway.core.model import Instance, Route, ServicePolicy
 from gateway.core.views import CircuitChange, CircuitView, RouteLoad
@@ -35,10 +37,12 @@ from gateway.journal.monitor import Monitor
 from gateway.journal.stream import EventListener, EventStream
 from gateway.journal.violations import Violations
 from gateway.journal.writer import Journal
+from gateway.pipeline.authentication import Authenticators, Time
 from gateway.pipeline.stage import Pipelines
-from gateway.pipeline.stages import STAGES
+from gateway.pipeline.stages import stages
 from gateway.proxy.aiohttp_upstream import AiohttpUpstream
 from gateway.proxy.conductor import Conductor
+from gateway.proxy.fetching import Fetcher
 from gateway.proxy.listener import Listener, require_c_parser
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.sockets import bind
@@ -96,17 +100,24 @@ async def _run(settings: Settings) -> None:
 class _Sink:
     """Brings what discovery tells into the core, and closes the connections of instances that are gone."""
 
-    def __init__(self, conductor: Conductor, pipelines: Pipelines, upstream: Upstream) -> None:
+    def __init__(
+        self, conductor: Conductor, authenticators: Authenticators, pipelines: Pipelines, upstream: Upstream
+    ) -> None:
         self._conductor = conductor
+        self._authenticators = authenticators
         self._pipelines = pipelines
         self._upstream = upstream
 
     def routes(self, routes: Sequence[Route]) -> None:
+        self._authenticators.follow(routes)
         self._conductor.apply_routes(routes)
         self._pipelines.retain(frozenset(route.name for route in routes))
 
     def policies(self, policies: Mapping[str, ServicePolicy]) -> None:
         self._conductor.apply_policies(policies)
+
+    def credentials(self, credentials: Sequence[Credential]) -> None:
+        self._authenticators.credentials(credentials)
 
     def instances(self, service: str, instances: Sequence[Instance]) -> None:
         if self._conductor.apply_view(service, instances).deregistered:
@@ -144,8 +155,10 @@ class App:
         self._consul_address = consul_settings.address
         self._client = ConsulClient(consul_settings)
         self._upstream = AiohttpUpstream(proxy_options)
-        self._pipelines = Pipelines(STAGES)
-        self._sink = _Sink(self._conductor, self._pipelines, self._upstream)
+        self._fetcher = Fetcher()
+        self._authenticators = Authenticators(self._fetcher, Time(loop.time, time.time, asyncio.sleep, random.random))
+        self._pipelines = Pipelines(stages(self._authenticators))
+        self._sink = _Sink(self._conductor, self._authenticators, self._pipelines, self._upstream)
         self._discovery = self._new_discovery()
         self._metrics = Metrics(self._metric_sources(), gateway_id=settings.gateway_id, mode=settings.mode)
         observer = Observer(self._metrics, self._access)
@@ -171,6 +184,8 @@ class App:
             await self._admin.stop()
             await self._listener.stop()
             await self._upstream.close()
+            await self._authenticators.close()
+            await self._fetcher.close()
             await self._client.close()
             self._conductor.close()
             self._metrics.close()

@@ -139,6 +139,11 @@ _MEANINGS: dict[Reason, tuple[str, str]] = {
     Reason.HEADERS_TOO_LARGE: ("The head is larger than `max_field`, `max_fields`, `max_head`.", "settings"),
     Reason.NOT_IMPLEMENTED: ("A transfer coding other than `chunked`.", "the client"),
     Reason.VERSION_NOT_SUPPORTED: ("Not HTTP/1.1 or 1.0.", "the client, or what is in front"),
+    Reason.UNAUTHENTICATED: (
+        "No credential that the route's `auth` takes. Why is in the log alone.",
+        "`detail` of the access log, by `request_id`",
+    ),
+    Reason.FORBIDDEN: ("The credential is valid, and lacks a scope.", "`scopes` in the route's `auth`, the credential"),
 }
 
 Schema = dict[str, Any]

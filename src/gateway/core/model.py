@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import NamedTuple
 
+from gateway.core.authentication import Authentication
+
 
 class Health(IntEnum):
     """Worst of an instance's service checks and its node's checks, ordered so that `max` is the worst."""
@@ -226,6 +228,7 @@ class Route:
     pass_escaped_slashes: bool = False
     """Whether `%2F` and `%5C` in the path are passed upstream; refused with 400 otherwise."""
     websocket: bool = True
+    auth: Authentication | None = None
 
 
 # --- service policies -------------------------------------------------------------------------------------------
@@ -346,6 +349,8 @@ class Reason(Enum):
     HEADERS_TOO_LARGE = "headers_too_large"
     NOT_IMPLEMENTED = "not_implemented"
     VERSION_NOT_SUPPORTED = "version_not_supported"
+    UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
 
 
 class Outcome(Enum):

@@ -23,6 +23,8 @@ STATUSES = {
     Reason.NOT_IMPLEMENTED: 501,
     Reason.VERSION_NOT_SUPPORTED: 505,
     Reason.LOOP_DETECTED: 508,
+    Reason.UNAUTHENTICATED: 401,
+    Reason.FORBIDDEN: 403,
 }
 """Of all reasons, so that a shell may end a ticket for any; a route may choose others for the empty pool."""
 

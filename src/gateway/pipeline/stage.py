@@ -6,14 +6,25 @@ of the response. A route's stages are made once for each of its versions.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
+
+from pydantic import JsonValue
 
 from gateway.core.facts import RequestFacts
 from gateway.core.model import Reason, Route
 
 Field = tuple[str, str]
+Claims = Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who sent a request, and by what they proved it: `jwt`, `api_key` or `basic`."""
+
+    kind: str
+    owner: str
 
 
 @dataclass(slots=True)
@@ -30,6 +41,10 @@ class Call:
     """Raw, with its question mark; empty where there is none."""
     fields: list[Field]
     """The headers, but for those that frame the message."""
+    identity: Identity | None = None
+    """None until authenticated, and on routes that ask for nothing."""
+    claims: Claims = field(default_factory=dict)
+    """Verified."""
 
 
 @dataclass(slots=True)
@@ -70,10 +85,14 @@ class Stage(Protocol):
         """Of those that the request went through, the last one first."""
 
 
-class Pipelines:
-    """The stages of each route. `makers` are in their order; one makes None for a route without its stage."""
+Maker = Callable[[Route], Stage | None]
+"""Makes a route's stage; None for a route without it."""
 
-    def __init__(self, makers: Sequence[Callable[[Route], Stage | None]]) -> None:
+
+class Pipelines:
+    """The stages of each route. `makers` are in their order."""
+
+    def __init__(self, makers: Sequence[Maker]) -> None:
         self._makers = makers
         self._made: dict[str, tuple[Route, tuple[Stage, ...]]] = {}
 

@@ -1,4 +1,4 @@
-"""The documents that operators write: routes, service policies, defaults; read, checked and written back."""
+"""The documents that operators write: routes, policies, defaults, credentials; read, checked and written back."""
 
 from gateway.discovery.documents.defaults import BUILT_IN, Defaults, DefaultsDocument
 from gateway.discovery.documents.describe import describe, describe_policy
@@ -6,6 +6,7 @@ from gateway.discovery.documents.parsing import (
     check_defaults,
     check_policy,
     check_route,
+    parse_credential,
     parse_defaults,
     parse_policy,
     parse_route,
@@ -26,6 +27,7 @@ __all__ = [
     "check_route",
     "describe",
     "describe_policy",
+    "parse_credential",
     "parse_defaults",
     "parse_policy",
     "parse_route",

@@ -47,6 +47,7 @@ def build_route(name: str, version: int, document: RouteDocument, defaults: Rout
         when_empty=policies.when_empty,
         pass_escaped_slashes=document.escaped_slashes == "pass",
         websocket=document.websocket,
+        auth=policies.auth,
     )
 
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 
 from pydantic import Field
 
+from gateway.core.authentication import Authentication
 from gateway.core.model import Limits, RetryPolicy, ServicePolicy, Timeouts, WhenEmpty
+from gateway.discovery.documents.auth_document import AuthDocument
 from gateway.discovery.documents.model import Document
 from gateway.discovery.documents.policy_document import ServicePolicyDocument
 from gateway.discovery.documents.route_document import (
@@ -29,6 +31,7 @@ class RouteDefaults:
     retry: RetryPolicy = _RETRY
     limits: Limits = _LIMITS
     when_empty: WhenEmpty = _WHEN_EMPTY
+    auth: Authentication | None = None
 
     def under(self, document: RouteDocument | RouteDefaultsDocument) -> RouteDefaults:
         """These, with what a document gives instead."""
@@ -37,6 +40,7 @@ class RouteDefaults:
             retry=document.retry.over(self.retry),
             limits=document.limits.over(self.limits),
             when_empty=document.when_empty.over(self.when_empty),
+            auth=document.auth.over(self.auth),
         )
 
 
@@ -62,6 +66,9 @@ class RouteDefaultsDocument(Document):
     limits: LimitsDocument = Field(LimitsDocument(), description="How much at once.")
     when_empty: WhenEmptyDocument = Field(
         WhenEmptyDocument(), description="What happens when no instance may be picked."
+    )
+    auth: AuthDocument = Field(
+        AuthDocument.model_construct(), description="Who may send requests, on routes that do not say."
     )
 
 

@@ -27,6 +27,7 @@ from gateway.core.model import (
     ValueMatch,
     WhenEmpty,
 )
+from gateway.discovery.documents.describe_auth import describe_auth
 from gateway.discovery.documents.units import format_duration, format_percent, format_size
 
 Described = dict[str, JsonValue]
@@ -44,6 +45,7 @@ def describe(route: Route) -> Described:
     if route.filters:
         described["filters"] = [_filter(each) for each in route.filters]
     return described | {
+        "auth": describe_auth(route.auth),
         "timeouts": _timeouts(route.timeouts),
         "retry": _retry(route.retry),
         "limits": _limits(route.limits),

@@ -15,8 +15,10 @@ from typing import TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from gateway.core.authentication import Credential
 from gateway.core.model import Route, ServicePolicy
 from gateway.discovery.documents.build import build_route, policy_conflicts, route_conflicts
+from gateway.discovery.documents.credential_document import CredentialDocument
 from gateway.discovery.documents.defaults import BUILT_IN, Defaults, DefaultsDocument
 from gateway.discovery.documents.model import Document
 from gateway.discovery.documents.policy_document import ServicePolicyDocument
@@ -99,6 +101,16 @@ def check_policy(
     except _Refused as refused:
         return refused.rejections
     return []
+
+
+def parse_credential(name: str, raw: bytes, version: int, *, key: str | None = None) -> Credential | Rejection:
+    """A credential, or the first problem by line and column."""
+    try:
+        source = _Source(key or f"credentials/{name}", version)
+        source.check_name(name)
+        return source.read(raw, CredentialDocument).value(name, version)
+    except _Refused as refused:
+        return refused.rejections[0]
 
 
 def parse_defaults(raw: bytes, version: int, *, key: str = "defaults") -> Defaults | Rejection:

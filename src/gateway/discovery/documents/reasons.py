@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from gateway.discovery.documents.rejection import MAX_DEPTH, Loc, Problem, shown
 
-_NOT_YET = frozenset({"when", "auth", "rate"})
+_NOT_YET = frozenset({"when", "rate"})
 
 _REASONS: dict[str, Callable[[dict[str, object]], str]] = {
     "missing": lambda _: "is required",

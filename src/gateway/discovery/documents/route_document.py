@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from gateway.core.model import FailureKind, Health, Limits, RetryPolicy, Timeouts, WhenEmpty
+from gateway.discovery.documents.auth_document import AuthDocument
 from gateway.discovery.documents.model import Document, overlaid
 from gateway.discovery.documents.syntax import (
     EditableHeaderName,
@@ -320,6 +321,9 @@ class RouteDocument(Document):
     ] = Field(description="The services that take the requests, by weight.")
     filters: Annotated[tuple[FilterDocument, ...], Field(max_length=64)] = Field(
         (), description="Changes to request and response, in this order."
+    )
+    auth: AuthDocument = Field(
+        AuthDocument.model_construct(), description="Who may send requests; left out: anyone, or what the defaults say."
     )
     timeouts: TimeoutsDocument = Field(TimeoutsDocument(), description="Time limits.")
     retry: RetryDocument = Field(RetryDocument(), description="What is tried again.")
