@@ -24,7 +24,7 @@ def key_of(kind: str, number: int = 1) -> Key:
     if kind == "oct":
         return OctKey.import_key(bytes([number]) * 64)
     if kind in ("Ed25519", "Ed448"):
-        return OKPKey.generate_key(kind)
+        return OKPKey.generate_key("Ed25519" if kind == "Ed25519" else "Ed448")
     return ECKey.generate_key(kind)
 
 
@@ -46,7 +46,13 @@ def signed(header: bytes, payload: bytes, algorithm: str, key: Key) -> str:
     return f"{text}.{encoded(JWSRegistry.algorithms[algorithm].sign(text.encode(), key))}"
 
 
-def token(algorithm: str, key: Key, claims: Mapping[str, object] = CLAIMS, kid: object = "k1", **header: object) -> str:
+def token(
+    algorithm: str,
+    key: Key,
+    claims: Mapping[str, object] = CLAIMS,
+    kid: object = "k1",
+    members: Mapping[str, object] | None = None,
+) -> str:
     """`kid` None is none."""
-    head = {"alg": algorithm, "typ": "JWT", **header} | ({} if kid is None else {"kid": kid})
+    head = {"alg": algorithm, "typ": "JWT", **(members or {})} | ({} if kid is None else {"kid": kid})
     return signed(json.dumps(head).encode(), json.dumps(claims).encode(), algorithm, key)

@@ -126,13 +126,13 @@ class KeyHash:
 
 @dataclass(frozen=True, slots=True)
 class PasswordHash:
-    """scrypt (RFC 7914) with N = 2^`log_n`."""
+    """scrypt (RFC 7914) with N = 2^`log_n`; at the defaults 32 MiB, and some tens of milliseconds."""
 
-    log_n: int
-    r: int
-    p: int
     salt: bytes
     digest: bytes
+    log_n: int = 15
+    r: int = 8
+    p: int = 3
 
 
 @dataclass(frozen=True, slots=True)

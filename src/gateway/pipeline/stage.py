@@ -26,6 +26,9 @@ class Identity:
     kind: str
     owner: str
 
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.owner}"
+
 
 @dataclass(slots=True)
 class Call:

@@ -2,6 +2,7 @@
 
 from gateway.discovery.documents.defaults import BUILT_IN, Defaults, DefaultsDocument
 from gateway.discovery.documents.describe import describe, describe_policy
+from gateway.discovery.documents.minting import hashed_key, hashed_password, new_key
 from gateway.discovery.documents.parsing import (
     check_defaults,
     check_policy,
@@ -27,6 +28,9 @@ __all__ = [
     "check_route",
     "describe",
     "describe_policy",
+    "hashed_key",
+    "hashed_password",
+    "new_key",
     "parse_credential",
     "parse_defaults",
     "parse_policy",

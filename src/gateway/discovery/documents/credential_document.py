@@ -19,8 +19,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}").fullmatch
 _SCRYPT = re.compile(
     r"\$scrypt\$ln=([0-9]{1,2}),r=([0-9]{1,2}),p=([0-9]{1,2})\$([\w-]{11,86})\$([\w-]{43,86})"
 ).fullmatch
-_LN, _R, _P = range(14, 19), range(8, 17), range(1, 5)
-"""At least what resists guessing, at most a quarter of a gibibyte and about a second."""
+_LN, _R, _P = range(14, 18), range(8, 17), range(1, 5)
+"""At least what resists guessing, at most a quarter of a gibibyte."""
 
 
 def _sha256(text: str) -> str:
@@ -55,8 +55,8 @@ def password_hash(text: str) -> PasswordHash:
         raise refusal("has to be $scrypt$ln=…,r=…,p=…$salt$hash, as `gateway credentials create` writes it") from None
     log_n, r, p = (int(number) for number in found.groups()[:3])
     if log_n not in _LN or r not in _R or p not in _P:
-        raise refusal("has to be of a cost of ln 14 to 18, r 8 to 16 and p 1 to 4")
-    return PasswordHash(log_n, r, p, salt, digest)
+        raise refusal("has to be of a cost of ln 14 to 17, r 8 to 16 and p 1 to 4")
+    return PasswordHash(salt, digest, log_n, r, p)
 
 
 class CredentialDocument(Document):

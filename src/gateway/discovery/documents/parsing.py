@@ -108,7 +108,10 @@ def parse_credential(name: str, raw: bytes, version: int, *, key: str | None = N
     try:
         source = _Source(key or f"credentials/{name}", version)
         source.check_name(name)
-        return source.read(raw, CredentialDocument).value(name, version)
+        document = source.read(raw, CredentialDocument)
+        if document.kind == "basic" and ":" in name:
+            source.refuse([Problem(("kind",), "the name of a user, which is the id, has no colon (RFC 7617 §2)")])
+        return document.value(name, version)
     except _Refused as refused:
         return refused.rejections[0]
 

@@ -50,8 +50,10 @@ class KeyRing:
         return len(self._keys)
 
     def fitting(self, token: Compact) -> Sequence[VerifyingKey]:
-        """Those that may have signed it: `kid` chooses among our own keys, and does nothing else."""
-        found = [key for key in self._keys if token.algorithm in key.algorithms and token.kid in (None, key.kid)]
+        """Those that may have signed it: `kid` chooses among our own keys, and does nothing else. A key without one
+        fits any."""
+        algorithm, kid = token.algorithm, token.kid
+        found = [key for key in self._keys if algorithm in key.algorithms and (kid is None or key.kid in (None, kid))]
         return found[:_MAX_TRIED]
 
     def knows(self, token: Compact) -> bool:

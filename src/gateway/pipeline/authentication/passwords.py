@@ -14,7 +14,7 @@ from gateway.pipeline.authentication.verified import Verified
 THREADS = 2
 MAX_WAITING = 32
 MAX_REMEMBERED = 1_000
-_NOBODY = PasswordHash(log_n=15, r=8, p=1, salt=bytes(16), digest=bytes(32))
+_NOBODY = PasswordHash(salt=bytes(16), digest=bytes(32))
 """What is worked on where there is no such user, so that the time does not tell who is one."""
 _OVERHEAD = 1 << 20
 
