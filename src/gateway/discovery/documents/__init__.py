@@ -1,5 +1,6 @@
 """The documents that operators write: routes, policies, defaults, credentials; read, checked and written back."""
 
+from gateway.discovery.documents.credential_document import CredentialDocument
 from gateway.discovery.documents.defaults import BUILT_IN, Defaults, DefaultsDocument
 from gateway.discovery.documents.describe import describe, describe_policy
 from gateway.discovery.documents.minting import hashed_key, hashed_password, new_key
@@ -18,6 +19,7 @@ from gateway.discovery.documents.route_document import RouteDocument
 
 __all__ = [
     "BUILT_IN",
+    "CredentialDocument",
     "Defaults",
     "DefaultsDocument",
     "Rejection",
