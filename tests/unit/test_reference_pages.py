@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from gateway.cli.reference import FOLDER, PAGES
 from gateway.core.authentication import Credential
@@ -41,7 +42,7 @@ def test_links_lead_somewhere(name: str) -> None:
 
 
 def test_every_field_has_its_row_and_meaning() -> None:
-    models = (RouteDocument, ServicePolicyDocument, CredentialDocument)
+    models: list[type[BaseModel]] = [RouteDocument, ServicePolicyDocument, CredentialDocument]
     for name, model in zip(("routes.md", "service-policy.md", "credentials.md"), models, strict=True):
         page = PAGES[name]()
         schema = json.dumps(model.model_json_schema())
