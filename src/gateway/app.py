@@ -23,6 +23,7 @@ from gateway.core.authentication import Credential
 from gateway.core.gateway import Gateway
 from gateway.core.model import Instance, Route, ServicePolicy
 from gateway.core.views import CircuitChange, CircuitView, RouteLoad
+from gateway.discovery.addresses import AddressPolicy
 from gateway.discovery.consul_client import ConsulClient
 from gateway.discovery.consul_settings import ConsulSettings
 from gateway.discovery.documents import Rejection, describe, describe_policy
@@ -155,7 +156,7 @@ class App:
         self._consul_address = consul_settings.address
         self._client = ConsulClient(consul_settings)
         self._upstream = AiohttpUpstream(proxy_options)
-        self._fetcher = Fetcher()
+        self._fetcher = Fetcher(AddressPolicy(denied=settings.denied_addresses).check)
         self._authenticators = Authenticators(self._fetcher, Time(loop.time, time.time, asyncio.sleep, random.random))
         self._pipelines = Pipelines(stages(self._authenticators))
         self._sink = _Sink(self._conductor, self._authenticators, self._pipelines, self._upstream)

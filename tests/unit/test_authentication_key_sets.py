@@ -12,6 +12,7 @@ from joserfc.jwk import OctKey
 
 from gateway.core.authentication import Jwt, KeySetFile, KeySetUrl, SecretFile
 from gateway.core.model import Route
+from gateway.pipeline.authentication.key_sets import MAX_SIZE
 from gateway.pipeline.authentication.keys import MAX_KEYS, BadKeySet, ring_of_public_set, ring_of_secret, ring_of_set
 from tests.support.tokens import key_of, key_set, public, token
 from tests.support.virtual_time import settle
@@ -119,6 +120,26 @@ async def test_failing_fetches_are_spaced_out_and_then_as_often_as_ever(world: W
     assert 12 <= world.issuer.asked - asked <= 20
 
 
+async def test_after_a_recovery_the_next_failure_is_soon_followed_up(world: World, route: Route) -> None:
+    world.issuer.body = None
+    await world.time.pass_by(3600)
+    world.issuer.body = OLD_SET
+    await world.time.pass_by(SOURCE.refresh)
+    world.issuer.body = None
+    asked = world.issuer.asked
+    await world.time.pass_by(2 * SOURCE.refresh)
+    assert world.issuer.asked - asked >= 4
+
+
+async def test_what_one_policy_verified_another_verifies_anew(world: World) -> None:
+    lax, strict = world.route(Jwt(SOURCE)), world.route(Jwt(SOURCE, required_claims=("email",)))
+    world.authenticators.follow([lax, strict])
+    await settle()
+    assert await passes(world, lax, WITH_OLD)
+    assert not await passes(world, strict, WITH_OLD)
+    assert await passes(world, lax, WITH_OLD)
+
+
 async def test_a_source_is_fetched_once_for_all_its_routes_and_no_longer_than_there_are_any(world: World) -> None:
     routes = [world.route(Jwt(SOURCE)), world.route(Jwt(SOURCE, leeway=1))]
     for _ in range(3):
@@ -165,6 +186,14 @@ async def test_a_file_is_read_again(world: World, tmp_path: Path) -> None:
     await world.time.pass_by(60)
     await until_read()
     assert await passes(world, route, WITH_NEW)
+
+
+async def test_a_file_that_is_too_large_is_not_taken(world: World, tmp_path: Path) -> None:
+    file = tmp_path / "jwks.json"
+    file.write_bytes(OLD_SET + b" " * MAX_SIZE)
+    assert not await passes(world, world.route(Jwt(KeySetFile(str(file)))), WITH_OLD)
+    file.write_bytes(OLD_SET + b" " * (MAX_SIZE - len(OLD_SET)))
+    assert await passes(world, world.route(Jwt(KeySetFile(str(file)))), WITH_OLD)
 
 
 @pytest.mark.parametrize(

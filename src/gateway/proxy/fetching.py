@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
+import errno
+import socket
+from collections.abc import Callable
+
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from gateway.pipeline.authentication import LoadFailed
 
 TIMEOUT = 5.0
 """Seconds for the whole of it."""
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
+
+CheckAddress = Callable[[str], object]
+"""Raises ValueError for an address that is not to be reached, whose message tells why."""
 
 
 class Fetcher:
     """To be made in the event loop, and closed."""
 
-    def __init__(self) -> None:
+    def __init__(self, check: CheckAddress) -> None:
+        self._check = check
         self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(resolver=_CheckingResolver(check), use_dns_cache=False),
             timeout=aiohttp.ClientTimeout(total=TIMEOUT, ceil_threshold=TIMEOUT + 1),
             cookie_jar=aiohttp.DummyCookieJar(),
+            headers=_HEADERS,
+            auto_decompress=False,
             trust_env=False,
-            requote_redirect_url=False,
         )
 
     async def __call__(self, url: str, *, limit: int) -> bytes:
-        """The body of a 200, of up to `limit` bytes, decompressed. Raises LoadFailed."""
+        """The body of a 200, of up to `limit` bytes. Raises LoadFailed."""
         try:
-            async with self._session.get(url, allow_redirects=False) as response:
+            address = URL(url)
+            # A host that is an address already is not asked of the resolver.
+            self._check(address.host or "")
+            async with self._session.get(address, allow_redirects=False) as response:
                 if response.status != 200:
                     raise LoadFailed(f"answered with {response.status}")
                 found = bytearray()
-                async for piece in response.content.iter_chunked(16384):
+                async for piece in response.content.iter_any():
                     found += piece
                     if len(found) > limit:
                         raise LoadFailed(f"the answer is larger than {limit} bytes")
@@ -36,7 +52,29 @@ class Fetcher:
         except TimeoutError:
             raise LoadFailed(f"no answer within {TIMEOUT:g} s") from None
         except (aiohttp.ClientError, ValueError, OSError) as error:
-            raise LoadFailed(f"{type(error).__name__}: {error}") from None
+            raise LoadFailed(str(error) or type(error).__name__) from None
 
     async def close(self) -> None:
         await self._session.close()
+
+
+class _CheckingResolver(AbstractResolver):
+    """Resolves names to those of their addresses that may be reached, at the time of connecting."""
+
+    def __init__(self, check: CheckAddress) -> None:
+        self._check = check
+        self._resolver = aiohttp.ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, family)
+        try:
+            for each in found:
+                self._check(each["host"])
+        except ValueError as error:
+            raise OSError(errno.EACCES, f"an address that is {error}") from None
+        return found
+
+    async def close(self) -> None:
+        await self._resolver.close()

@@ -35,10 +35,8 @@ class Compact:
         return _mapping(self.payload, "claims")
 
 
-def parse(token: str, limit: int) -> Compact:
-    """`limit` in bytes. Raises BadToken."""
-    if len(token) > limit:
-        raise BadToken(f"longer than {limit} bytes")
+def parse(token: str) -> Compact:
+    """Raises BadToken."""
     parts = token.split(".")
     if len(parts) != 3:
         raise BadToken("encrypted, which is not taken" if len(parts) == 5 else "not three parts with dots between")
