@@ -113,6 +113,6 @@ async def test_names_of_addresses_that_are_denied(port: int) -> None:
             raise ValueError("in a denied network")
 
     fetch = Fetcher(check)
-    with pytest.raises(LoadFailed, match="localhost.*an address that is in a denied network"):
+    with pytest.raises(LoadFailed, match=r"localhost.*an address that is in a denied network"):
         await fetch(f"http://localhost:{port}/good", limit=LIMIT)
     await fetch.close()
