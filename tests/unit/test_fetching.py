@@ -84,12 +84,8 @@ async def test_what_is_not_taken(
     fetch: Fetcher, port: int, path: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetching, "TIMEOUT", 0.2)
-    if path == "/silent":
-        await fetch.close()
-        fetch = Fetcher(AddressPolicy().check)
     with pytest.raises(LoadFailed, match=reason):
         await fetch(f"http://127.0.0.1:{port}{path}", limit=LIMIT)
-    await fetch.close()
 
 
 async def test_nothing_is_decompressed(fetch: Fetcher, port: int) -> None:

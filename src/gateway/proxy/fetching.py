@@ -21,18 +21,11 @@ CheckAddress = Callable[[str], object]
 
 
 class Fetcher:
-    """To be made in the event loop, and closed."""
+    """To be closed once it was used."""
 
     def __init__(self, check: CheckAddress) -> None:
         self._check = check
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(resolver=_CheckingResolver(check), use_dns_cache=False),
-            timeout=aiohttp.ClientTimeout(total=TIMEOUT, ceil_threshold=TIMEOUT + 1),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=_HEADERS,
-            auto_decompress=False,
-            trust_env=False,
-        )
+        self._made: aiohttp.ClientSession | None = None
 
     async def __call__(self, url: str, *, limit: int) -> bytes:
         """The body of a 200, of up to `limit` bytes. Raises LoadFailed."""
@@ -40,7 +33,7 @@ class Fetcher:
             address = URL(url)
             # A host that is an address already is not asked of the resolver.
             self._check(address.host or "")
-            async with self._session.get(address, allow_redirects=False) as response:
+            async with self._session().get(address, allow_redirects=False) as response:
                 if response.status != 200:
                     raise LoadFailed(f"answered with {response.status}")
                 found = bytearray()
@@ -55,7 +48,20 @@ class Fetcher:
             raise LoadFailed(str(error) or type(error).__name__) from None
 
     async def close(self) -> None:
-        await self._session.close()
+        if self._made is not None:
+            await self._made.close()
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._made is None:
+            self._made = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(resolver=_CheckingResolver(self._check), use_dns_cache=False),
+                timeout=aiohttp.ClientTimeout(total=TIMEOUT, ceil_threshold=TIMEOUT + 1),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=_HEADERS,
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._made
 
 
 class _CheckingResolver(AbstractResolver):
