@@ -30,21 +30,24 @@ def of_scheme(value: str | None, scheme: str) -> str | None:
     return credential.lstrip(" ") if name.lower() == scheme else None
 
 
-def take_out(call: Call, places: Collection[Place]) -> None:
-    """Leaves none of them in what goes upstream."""
-    for place in places:
-        if place.kind is PlaceKind.QUERY:
-            call.query = _without_parameter(call.query, place.name)
-        elif place.kind is PlaceKind.COOKIE:
-            call.fields = _without_cookie(call.fields, place.name)
-        else:
-            drop_headers(call, {place.name})
+class Removal:
+    """Takes credentials and headers out of what goes upstream. Headers go with their twins that have underscores, since
+    many servers make one variable of both (CGI, RFC 3875 §4.1.18)."""
 
+    def __init__(self, places: Collection[Place], headers: Collection[str]) -> None:
+        of_kind = {kind: frozenset(place.name for place in places if place.kind is kind) for kind in PlaceKind}
+        named = {*headers, *of_kind[PlaceKind.AUTHORIZATION], *of_kind[PlaceKind.HEADER]}
+        self._headers = frozenset(_as_seen_by_servers(name) for name in named)
+        self._cookies = of_kind[PlaceKind.COOKIE]
+        self._parameters = of_kind[PlaceKind.QUERY]
 
-def drop_headers(call: Call, names: Collection[str]) -> None:
-    """Twins with underscores too: many servers make one variable of both (CGI, RFC 3875 §4.1.18)."""
-    dropped = {_as_seen_by_servers(name) for name in names}
-    call.fields = [field for field in call.fields if _as_seen_by_servers(field[0]) not in dropped]
+    def apply(self, call: Call) -> None:
+        dropped = self._headers
+        call.fields = [field for field in call.fields if _as_seen_by_servers(field[0]) not in dropped]
+        if self._cookies:
+            call.fields = _without_cookies(call.fields, self._cookies)
+        if self._parameters:
+            call.query = _without_parameters(call.query, self._parameters)
 
 
 def _values(facts: RequestFacts, place: Place) -> list[str]:
@@ -60,17 +63,18 @@ def _as_seen_by_servers(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
-def _without_parameter(query: str, name: str) -> str:
-    kept = [part for part in query.removeprefix("?").split("&") if unquote_plus(part.partition("=")[0]) != name]
+def _without_parameters(query: str, names: frozenset[str]) -> str:
+    parts = query.removeprefix("?").split("&")
+    kept = [part for part in parts if unquote_plus(part.partition("=")[0]) not in names]
     left = "&".join(kept)
     return f"?{left}" if left else ""
 
 
-def _without_cookie(fields: list[Field], name: str) -> list[Field]:
+def _without_cookies(fields: list[Field], names: frozenset[str]) -> list[Field]:
     kept: list[Field] = []
     for header, value in fields:
         if header.lower() == "cookie":
-            pairs = [pair for pair in value.split(";") if pair.strip().partition("=")[0] != name]
+            pairs = [pair for pair in value.split(";") if pair.strip().partition("=")[0] not in names]
             value = ";".join(pairs).strip()
             if not value:
                 continue

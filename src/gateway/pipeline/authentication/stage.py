@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 
 from gateway.core.model import Reason
-from gateway.pipeline.authentication.places import drop_headers, take_out
+from gateway.pipeline.authentication.places import Removal
 from gateway.pipeline.authentication.proof import Denial, Finding, Method, Proof
 from gateway.pipeline.stage import Answer, Call, ResponseHead, Verdict
 
@@ -19,7 +19,9 @@ class Authenticate:
     def __init__(self, methods: Sequence[Method], *, every: bool) -> None:
         self._methods = tuple(methods)
         self._every = every
-        self._header_names = frozenset(header for method in methods for header, _ in method.headers)
+        self._places = frozenset(method.place for method in methods)
+        self._headers = frozenset(header for method in methods for header, _ in method.headers)
+        self._removal = Removal(self._places, self._headers)
 
     def request(self, call: Call) -> Verdict | Awaitable[Verdict]:
         if len(self._methods) > 1:
@@ -53,12 +55,12 @@ class Authenticate:
             return _answer(denials)
         passed = [method for method, found in zip(self._methods, findings, strict=False) if isinstance(found, Proof)]
         kept = {method.place for method in passed if method.forward}
-        take_out(call, {method.place for method in self._methods} - kept)
-        drop_headers(call, self._header_names)
+        removal = Removal(self._places - kept, self._headers) if kept else self._removal
+        removal.apply(call)
         for proof in reversed(proofs):
-            call.fields.extend(proof.fields)
+            call.fields += proof.fields
             call.identity = proof.identity
-            call.claims = {**call.claims, **proof.claims}
+            call.claims = {**call.claims, **proof.claims} if call.claims else proof.claims
         return None
 
 
