@@ -11,9 +11,10 @@ import pytest
 from joserfc.jwk import OctKey
 
 from gateway.core.authentication import Jwt, KeySetFile, KeySetUrl, SecretFile
+from gateway.core.jwk import MAX_KEYS
 from gateway.core.model import Route
 from gateway.pipeline.authentication.key_sets import MAX_SIZE
-from gateway.pipeline.authentication.keys import MAX_KEYS, BadKeySet, ring_of_public_set, ring_of_secret, ring_of_set
+from gateway.pipeline.authentication.keys import BadKeySet, ring_of_public_set, ring_of_secret, ring_of_set
 from tests.support.tokens import key_of, key_set, public, token
 from tests.support.virtual_time import settle
 from tests.unit.authentication_support import World, bearer, refused

@@ -11,6 +11,8 @@ import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+MAX_KEYS = 100
+"""Of one set."""
 LEAST_RSA_BITS = 2048
 """RFC 7518 §3.3."""
 _RSA = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
@@ -54,7 +56,7 @@ def shape_of(key: Mapping[str, object]) -> KeyShape:
         raise BadKey("it is a private key, which has no place here")
     algorithms = _algorithms_of(key)
     if only is not None:
-        algorithms &= {only}
+        algorithms = frozenset(name for name in algorithms if name == only)
     if not algorithms:
         raise BadKey("its alg does not go with its kind and strength")
     return KeyShape(kid, key.get("kty") == "oct", algorithms)
@@ -90,7 +92,7 @@ def _algorithms_of(key: Mapping[str, object]) -> frozenset[str]:
         return _RSA
     if kind == "oct":
         return secret_algorithms(_member(key, "k"))
-    if kind not in {"EC", "OKP"}:
+    if kind not in ("EC", "OKP"):
         raise BadKey("its kind (kty) is not one of RSA, EC, OKP and oct")
     if not isinstance(curve, str) or (kind, curve) not in _CURVES:
         raise BadKey("its curve (crv) is not one of P-256, P-384, P-521, Ed25519 and Ed448")

@@ -24,14 +24,13 @@ from gateway.core.authentication import (
     PlaceKind,
     SecretFile,
 )
-from gateway.core.jwk import ALGORITHMS, BadKey, shape_of
-from gateway.discovery.documents.model import Document
-from gateway.discovery.documents.syntax import EditableHeaderName, Name, Scope, no_twins
+from gateway.core.jwk import ALGORITHMS, MAX_KEYS, BadKey, shape_of
+from gateway.discovery.documents.model import Document, exactly_one, only_one
+from gateway.discovery.documents.syntax import EditableHeaderName, Name, OnlyTrue, Scope, no_twins
 from gateway.discovery.documents.units import DURATION, SIZE, Between, refusal
 
 _URL = KeySetUrl("")
 _JWT = Jwt(_URL)
-_MAX_KEYS = 100
 _SOURCES = frozenset({"jwks_url", "jwks", "jwks_file", "secret_file"})
 _OF_URL = frozenset({"allow_http", "refresh", "min_refresh", "stale"})
 _PLACES = frozenset({"header", "cookie", "query"})
@@ -62,8 +61,8 @@ def _path(text: str) -> str:
 
 def _public_keys(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     keys = value.get("keys")
-    if not isinstance(keys, list) or not 1 <= len(keys) <= _MAX_KEYS:
-        raise refusal(f"is not a key set: keys, a list of 1 to {_MAX_KEYS}, is needed (RFC 7517 §5)")
+    if not isinstance(keys, list) or not 1 <= len(keys) <= MAX_KEYS:
+        raise refusal(f"is not a key set: keys, a list of 1 to {MAX_KEYS}, is needed (RFC 7517 §5)")
     for number, key in enumerate(keys):
         if not isinstance(key, dict):
             raise refusal(f"key {number} is not a mapping")
@@ -84,12 +83,6 @@ def _algorithm(name: str) -> str:
 
 def _as_list(value: JsonValue) -> JsonValue:
     return [value] if isinstance(value, str) else value
-
-
-def _true(value: bool) -> bool:
-    if not value:
-        raise refusal("can only be true")
-    return value
 
 
 Url = Annotated[StrictStr, Field(min_length=1, max_length=2048), AfterValidator(_url)]
@@ -173,7 +166,7 @@ class JwtDocument(Document):
             raise refusal("HS algorithms need a secret, which no public key set holds: secret_file or jwks_file")
         if self.secret_file is not None and symmetric != set(self.algorithms):
             raise refusal("only HS algorithms go with secret_file")
-        _at_most_one_place(self)
+        only_one(self, _PLACES)
         return self
 
     def value(self) -> Jwt:
@@ -247,7 +240,7 @@ class MethodDocument(Document):
 
     @validator(mode="after")
     def _one_kind(self) -> MethodDocument:
-        _exactly_one(self)
+        exactly_one(self)
         return self
 
     def method(self) -> Method:
@@ -267,13 +260,11 @@ class AuthDocument(Document):
     basic: BasicDocument | None = Field(None, description="A user's name and password.")
     any: Methods | None = Field(None, description="Several, in this order; the first that succeeds is enough.")
     all: Methods | None = Field(None, description="Several, of which all have to succeed; the first names the sender.")
-    none: Annotated[StrictBool, AfterValidator(_true)] | None = Field(
-        None, description="`true`: nobody is asked, whatever the defaults say."
-    )
+    none: OnlyTrue | None = Field(None, description="`true`: nobody is asked, whatever the defaults say.")
 
     @validator(mode="after")
     def _one_kind(self) -> AuthDocument:
-        _exactly_one(self)
+        exactly_one(self)
         names = [name.lower() for each in self.all or () for name, _ in each.method().headers]
         if len(names) != len(set(names)):
             raise refusal("two of all write the same header")
@@ -291,16 +282,6 @@ class AuthDocument(Document):
         only = self.jwt or self.api_key or self.basic
         assert only is not None
         return Authentication((only.value(),))
-
-
-def _exactly_one(document: Document) -> None:
-    if len(document.model_fields_set) != 1:
-        raise refusal(f"needs exactly one of {', '.join(sorted(type(document).model_fields))}")
-
-
-def _at_most_one_place(document: Document) -> None:
-    if len(document.model_fields_set & _PLACES) > 1:
-        raise refusal(f"takes only one of {', '.join(sorted(_PLACES))}")
 
 
 def _place(header: str | None, cookie: str | None, query: str | None) -> Place:

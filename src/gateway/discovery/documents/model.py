@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from gateway.discovery.documents.units import Between
+from gateway.discovery.documents.units import Between, refusal
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -54,3 +54,15 @@ def overlaid(base: Value, document: Document, **converted: object) -> Value:
     """`base` with the fields that the operator gave; `converted` replaces values that the core spells differently."""
     given = {name: converted.get(name, getattr(document, name)) for name in document.model_fields_set}
     return replace(base, **given)
+
+
+def exactly_one(document: Document) -> None:
+    """Refuses a document in which not exactly one field is given."""
+    if len(document.model_fields_set) != 1:
+        raise refusal(f"needs exactly one of {', '.join(sorted(type(document).model_fields))}")
+
+
+def only_one(document: Document, names: frozenset[str]) -> None:
+    """Refuses a document in which several of these fields are given."""
+    if len(document.model_fields_set & names) > 1:
+        raise refusal(f"takes only one of {', '.join(sorted(names))}")

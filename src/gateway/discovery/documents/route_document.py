@@ -18,7 +18,7 @@ from pydantic import (
 
 from gateway.core.model import FailureKind, Health, Limits, RetryPolicy, Timeouts, WhenEmpty
 from gateway.discovery.documents.auth_document import AuthDocument
-from gateway.discovery.documents.model import Document, overlaid
+from gateway.discovery.documents.model import Document, exactly_one, only_one, overlaid
 from gateway.discovery.documents.syntax import (
     EditableHeaderName,
     HeaderName,
@@ -26,6 +26,7 @@ from gateway.discovery.documents.syntax import (
     Hostname,
     Method,
     Name,
+    OnlyTrue,
     Path,
     PathPrefix,
     Pattern,
@@ -41,28 +42,12 @@ _RETRIABLE = sorted(kind.value for kind in FailureKind if kind is not FailureKin
 _RETRIABLE_STATUS = re.compile("[45][0-9][0-9]").fullmatch
 
 
-def _only_one(document: Document, names: frozenset[str]) -> None:
-    if len(document.model_fields_set & names) > 1:
-        raise refusal(f"takes only one of {', '.join(sorted(names))}")
-
-
-def _exactly_one(document: Document) -> None:
-    if len(document.model_fields_set) != 1:
-        raise refusal(f"needs exactly one of {', '.join(sorted(type(document).model_fields))}")
-
-
 def _as_list(value: JsonValue) -> JsonValue:
     return [value] if isinstance(value, dict) else value
 
 
 def _as_exact(value: JsonValue) -> JsonValue:
     return {"exact": value} if isinstance(value, str) else value
-
-
-def _true(value: bool) -> bool:
-    if not value:
-        raise refusal("can only be true")
-    return value
 
 
 # --- what a route matches -----------------------------------------------------------------------------------------
@@ -73,13 +58,11 @@ class HeaderMatchDocument(Document):
 
     exact: HeaderValue | None = Field(None, description="The value, letter by letter.")
     regex: Pattern | None = Field(None, description="RE2 pattern for the whole value.")
-    present: Annotated[StrictBool, AfterValidator(_true)] | None = Field(
-        None, description="`true`: any value, the empty one too."
-    )
+    present: OnlyTrue | None = Field(None, description="`true`: any value, the empty one too.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> HeaderMatchDocument:
-        _exactly_one(self)
+        exactly_one(self)
         return self
 
 
@@ -88,13 +71,11 @@ class QueryMatchDocument(Document):
 
     exact: Text | None = Field(None, description="The decoded value, letter by letter.")
     regex: Pattern | None = Field(None, description="RE2 pattern for the whole decoded value.")
-    present: Annotated[StrictBool, AfterValidator(_true)] | None = Field(
-        None, description="`true`: any value, the empty one too."
-    )
+    present: OnlyTrue | None = Field(None, description="`true`: any value, the empty one too.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> QueryMatchDocument:
-        _exactly_one(self)
+        exactly_one(self)
         return self
 
 
@@ -129,7 +110,7 @@ class MatchDocument(Document):
 
     @model_validator(mode="after")
     def _one_path(self) -> MatchDocument:
-        _only_one(self, _PATHS)
+        only_one(self, _PATHS)
         return self
 
 
@@ -200,7 +181,7 @@ class FilterDocument(Document):
 
     @model_validator(mode="after")
     def _one_kind(self) -> FilterDocument:
-        _exactly_one(self)
+        exactly_one(self)
         return self
 
 

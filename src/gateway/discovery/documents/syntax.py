@@ -6,7 +6,7 @@ import ipaddress
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, JsonValue, StrictStr
+from pydantic import AfterValidator, Field, JsonValue, StrictBool, StrictStr
 
 from gateway.core.paths import BadPath, normalise
 from gateway.discovery.documents.units import refusal
@@ -125,6 +125,12 @@ def _scope(name: str) -> str:
     return name
 
 
+def _true(value: bool) -> bool:
+    if not value:
+        raise refusal("can only be true")
+    return value
+
+
 def no_twins(value: JsonValue) -> JsonValue:
     """Refuses header names that differ only in case; the one header they mean would have two rules."""
     if isinstance(value, dict):
@@ -152,3 +158,4 @@ Pattern = Annotated[StrictStr, Field(min_length=1, max_length=MAX_PATTERN), Afte
 Text = Annotated[StrictStr, Field(max_length=1024), AfterValidator(_free_text)]
 Name = Annotated[StrictStr, Field(min_length=1, max_length=256), AfterValidator(_free_text)]
 Scope = Annotated[StrictStr, Field(min_length=1, max_length=128), AfterValidator(_scope)]
+OnlyTrue = Annotated[StrictBool, AfterValidator(_true)]

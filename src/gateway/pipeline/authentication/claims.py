@@ -49,6 +49,10 @@ def scopes_of(claims: Claims) -> Collection[str]:
     return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
 
 
+def missing(wanted: frozenset[str], found: Collection[str]) -> Sequence[str]:
+    return sorted(wanted.difference(found))
+
+
 def fields_of(claims: Claims, headers: Headers) -> tuple[Field, ...]:
     """The headers of those claims that there are. Raises Unfit for one that would be read otherwise upstream."""
     return tuple((header, _field_value(claims[name])) for header, name in headers if claims.get(name) is not None)
@@ -90,7 +94,3 @@ def _scalar(value: JsonValue) -> str:
     if isinstance(value, str | int | float):
         return str(value)
     raise Unfit("a claim for a header is neither text nor a number, nor a list of them")
-
-
-def missing(wanted: frozenset[str], found: Collection[str]) -> Sequence[str]:
-    return sorted(wanted.difference(found))

@@ -10,11 +10,9 @@ from joserfc.errors import JoseError
 from joserfc.jwk import JWKRegistry, Key, OctKey
 from joserfc.jws import JWSRegistry
 
-from gateway.core.jwk import BadKey, secret_algorithms, shape_of
+from gateway.core.jwk import MAX_KEYS, BadKey, secret_algorithms, shape_of
 from gateway.pipeline.authentication.compact import Compact
 
-MAX_KEYS = 100
-"""Of one set."""
 _MAX_TRIED = 8
 """Keys that a token without `kid` is tried with."""
 
