@@ -17,10 +17,8 @@ from gateway.core.filters import Edit, EditRequestHeaders
 from gateway.core.limits import BY_CLIENT, Cors, Networks, RateKey, RateLimit, RateSource
 from gateway.core.model import Backend, Limits, Route
 from gateway.core.template import parse
-from gateway.discovery.regex import compile_groups
-from gateway.pipeline.rate_limits import RateLimits
-from gateway.pipeline.stage import Call, Pipelines, ResponseHead
-from gateway.pipeline.stages import makers
+from gateway.pipeline.stage import Call, ResponseHead
+from tests.support.pipelines import all_stages
 
 CALLS = 20_000
 ROUNDS = 5
@@ -63,7 +61,7 @@ def measure(route: Route, clients: int) -> float:
     """Microseconds for one call there and back, the best of several rounds."""
     best = float("inf")
     for _ in range(ROUNDS):
-        pipelines = Pipelines(makers(RateLimits(time.perf_counter, CAPACITY), compile_groups))
+        pipelines = all_stages(time.perf_counter, rate_keys=CAPACITY)
         calls = _calls(route, clients)
         began = time.perf_counter()
         for call in calls:

@@ -26,10 +26,8 @@ from yarl import URL
 
 from gateway.core.gateway import Gateway
 from gateway.core.model import Backend, Connect, Instance, InstanceKey, Route, ServicePolicy
-from gateway.discovery.regex import compile_full_match, compile_groups
-from gateway.pipeline.rate_limits import RateLimits
+from gateway.discovery.regex import compile_full_match
 from gateway.pipeline.stage import Pipelines
-from gateway.pipeline.stages import makers
 from gateway.proxy.aiohttp_upstream import AiohttpUpstream
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.listener import Listener
@@ -68,8 +66,7 @@ async def gateway(port: int) -> int:
     instances = [Instance(InstanceKey("dc1", "n", name), "orders", "127.0.0.1", port) for name in "ab"]
     conductor.apply_view("orders", instances)
     options = ProxyOptions(gateway_id="bench", host="127.0.0.1", port=0)
-    rates = RateLimits(asyncio.get_running_loop().time, capacity=100_000)
-    pipelines = Pipelines(makers(rates, compile_groups))
+    pipelines = Pipelines(())
     listener = Listener(conductor, pipelines, AiohttpUpstream(options), options, _Deaf())
     await listener.start()
     return listener.port

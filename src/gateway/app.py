@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import signal
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
@@ -18,9 +19,11 @@ from gateway import __version__
 from gateway.admin.readiness import judge
 from gateway.admin.server import AdminServer
 from gateway.admin.sources import ConsulStanding, Readiness
+from gateway.core.authentication import Credential
 from gateway.core.gateway import Gateway
 from gateway.core.model import Instance, Route, ServicePolicy
 from gateway.core.views import CircuitChange, CircuitView, RouteLoad
+from gateway.discovery.addresses import AddressPolicy
 from gateway.discovery.consul_client import ConsulClient
 from gateway.discovery.consul_settings import ConsulSettings
 from gateway.discovery.documents import Rejection, describe, describe_policy
@@ -36,11 +39,13 @@ from gateway.journal.monitor import Monitor
 from gateway.journal.stream import EventListener, EventStream
 from gateway.journal.violations import Violations
 from gateway.journal.writer import Journal
+from gateway.pipeline.authentication import Authenticators, Time
 from gateway.pipeline.rate_limits import RateLimits
 from gateway.pipeline.stage import Pipelines
 from gateway.pipeline.stages import makers
 from gateway.proxy.aiohttp_upstream import AiohttpUpstream
 from gateway.proxy.conductor import Conductor
+from gateway.proxy.fetching import Fetcher
 from gateway.proxy.listener import Listener, require_c_parser
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.sockets import bind
@@ -98,13 +103,22 @@ async def _run(settings: Settings) -> None:
 class _Sink:
     """Brings what discovery tells into the core, and closes the connections of instances that are gone."""
 
-    def __init__(self, conductor: Conductor, pipelines: Pipelines, rates: RateLimits, upstream: Upstream) -> None:
+    def __init__(
+        self,
+        conductor: Conductor,
+        authenticators: Authenticators,
+        pipelines: Pipelines,
+        rates: RateLimits,
+        upstream: Upstream,
+    ) -> None:
         self._conductor = conductor
+        self._authenticators = authenticators
         self._pipelines = pipelines
         self._rates = rates
         self._upstream = upstream
 
     def routes(self, routes: Sequence[Route]) -> None:
+        self._authenticators.follow(routes)
         self._conductor.apply_routes(routes)
         names = frozenset(route.name for route in routes)
         self._pipelines.retain(names)
@@ -112,6 +126,9 @@ class _Sink:
 
     def policies(self, policies: Mapping[str, ServicePolicy]) -> None:
         self._conductor.apply_policies(policies)
+
+    def credentials(self, credentials: Sequence[Credential]) -> None:
+        self._authenticators.credentials(credentials)
 
     def instances(self, service: str, instances: Sequence[Instance]) -> None:
         if self._conductor.apply_view(service, instances).deregistered:
@@ -157,8 +174,10 @@ class App:
         self._client = ConsulClient(consul_settings)
         self._upstream = AiohttpUpstream(proxy_options)
         self._rates = RateLimits(loop.time, settings.rate_limit_keys)
-        self._pipelines = Pipelines(makers(self._rates, compile_groups))
-        self._sink = _Sink(self._conductor, self._pipelines, self._rates, self._upstream)
+        self._fetcher = Fetcher(AddressPolicy(denied=settings.denied_addresses).check)
+        self._authenticators = Authenticators(self._fetcher, Time(loop.time, time.time, asyncio.sleep, random.random))
+        self._pipelines = Pipelines(makers(self._authenticators, self._rates, compile_groups))
+        self._sink = _Sink(self._conductor, self._authenticators, self._pipelines, self._rates, self._upstream)
         self._discovery = self._new_discovery()
         self._metrics = Metrics(self._metric_sources(), gateway_id=settings.gateway_id, mode=settings.mode)
         observer = Observer(self._metrics, self._access)
@@ -184,6 +203,8 @@ class App:
             await self._admin.stop()
             await self._listener.stop()
             await self._upstream.close()
+            await self._authenticators.close()
+            await self._fetcher.close()
             await self._client.close()
             self._conductor.close()
             self._metrics.close()

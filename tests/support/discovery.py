@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 
+from gateway.core.authentication import Credential
 from gateway.core.model import Instance, Route, ServicePolicy
 from gateway.discovery.consul_client import ConsulClient
 from gateway.discovery.consul_settings import ConsulSettings
@@ -25,6 +26,7 @@ class Sink:
         self.table: dict[str, Route] = {}
         self.policy: dict[str, ServicePolicy] = {}
         self.held: dict[str, dict[str, Instance]] = {}
+        self.granted: list[Credential] = []
         self.forgotten: list[str] = []
         self.calls = 0
         self._changed = asyncio.Event()
@@ -35,6 +37,10 @@ class Sink:
 
     def policies(self, policies: Mapping[str, ServicePolicy]) -> None:
         self.policy = dict(policies)
+        self._note()
+
+    def credentials(self, credentials: Sequence[Credential]) -> None:
+        self.granted = list(credentials)
         self._note()
 
     def instances(self, service: str, instances: Sequence[Instance]) -> None:

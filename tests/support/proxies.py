@@ -10,18 +10,15 @@ from dataclasses import replace
 
 from gateway.core.gateway import Gateway
 from gateway.core.model import Backend, Connect, Instance, Outcome, Route, ServicePolicy
-from gateway.discovery.regex import compile_groups
 from gateway.journal.monitor import Monitor
 from gateway.journal.properties import Violation
 from gateway.journal.stream import EventStream
-from gateway.pipeline.rate_limits import RateLimits
-from gateway.pipeline.stage import Pipelines
-from gateway.pipeline.stages import makers
 from gateway.proxy.aiohttp_upstream import AiohttpUpstream
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.listener import Listener
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.records import RequestRecord
+from tests.support.pipelines import all_stages
 from tests.support.upstreams import LiteralClient, Response, ScriptedUpstream, request
 
 DEFAULT_ROUTE = Route("orders", 1, (Backend("orders"),))
@@ -107,7 +104,7 @@ async def running_proxy(
         conductor.apply_view(service, [each for each in instances if each.service == service])
     upstream = AiohttpUpstream(options)
     records = Records()
-    pipelines = Pipelines(makers(RateLimits(loop.time, capacity=1000), compile_groups))
+    pipelines = all_stages(loop.time)
     listener = Listener(conductor, pipelines, upstream, options, records)
     await listener.start()
     try:

@@ -13,15 +13,12 @@ import uvloop
 
 from gateway.core.gateway import Gateway
 from gateway.core.model import Backend, Connect, Instance, InstanceKey, Route, ServicePolicy
-from gateway.discovery.regex import compile_groups
-from gateway.pipeline.rate_limits import RateLimits
-from gateway.pipeline.stage import Pipelines
-from gateway.pipeline.stages import makers
 from gateway.proxy.aiohttp_upstream import AiohttpUpstream
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.listener import Listener
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.records import RequestRecord
+from tests.support.pipelines import all_stages
 
 
 class _Deaf:
@@ -36,7 +33,7 @@ async def _main(port: int) -> None:
     conductor.apply_policies({"orders": ServicePolicy("orders", connect=Connect(timeout=5))})
     conductor.apply_view("orders", [Instance(InstanceKey("dc1", "n", "a"), "orders", "127.0.0.1", port)])
     options = ProxyOptions(gateway_id="own-process", host="127.0.0.1", port=0)
-    pipelines = Pipelines(makers(RateLimits(asyncio.get_running_loop().time, capacity=100_000), compile_groups))
+    pipelines = all_stages(asyncio.get_running_loop().time)
     listener = Listener(conductor, pipelines, AiohttpUpstream(options), options, _Deaf())
     await listener.start()
     print(listener.port, flush=True)

@@ -85,3 +85,13 @@ def test_metrics_that_are_named_exist() -> None:
     text = (ROOT / "docs" / "operating.md").read_text()
     for name in re.findall(r"`(gateway_[a-z_]+)", text):
         assert name.removesuffix("_total").removesuffix("_seconds") in known, name
+
+
+def test_routes_in_the_page_on_authentication_are_accepted() -> None:
+    page = ROOT / "docs" / "authentication.md"
+    blocks = [*_blocks(page, "yaml"), *_blocks(page, "json")]
+    assert len(blocks) == 3
+    for block in blocks:
+        found = parse_route("example", block.encode(), 1)
+        assert isinstance(found, Route), found
+        assert found.auth is not None

@@ -21,11 +21,10 @@ from gateway.discovery.documents import (
     parse_policy,
     parse_route,
 )
-from gateway.discovery.regex import compile_full_match, compile_groups
-from gateway.pipeline.rate_limits import RateLimits
-from gateway.pipeline.stage import Pipelines, RequestHead, ResponseHead
-from gateway.pipeline.stages import makers
+from gateway.discovery.regex import compile_full_match
+from gateway.pipeline.stage import RequestHead, ResponseHead
 from tests.support.calls import INSTANCE, call
+from tests.support.pipelines import all_stages
 
 GOOD_YAML = b"""\
 hostnames: [api.example.com, "*.shop.example.com"]
@@ -109,7 +108,7 @@ def test_an_accepted_route_goes_into_a_table_and_takes_requests(raw: bytes) -> N
     if isinstance(route, Route):
         through = call("/orders", "?b=1", [("x", "y")], route=route)
         RoutingTable([route], compile_full_match).match(through.facts)
-        for stage in Pipelines(makers(RateLimits(lambda: 0.0, 100), compile_groups)).of(route):
+        for stage in all_stages(lambda: 0.0).of(route):
             stage.request(through)
             stage.response(through, ResponseHead(200, [], instance=INSTANCE))
         for change in through.for_instance:

@@ -328,6 +328,7 @@ class Record:
     request_id: str = "r1"
     ticket: int | None = 7
     client_ip: str = "10.0.0.1"
+    identity: str | None = None
     detail: str | None = None
     trace: tuple[Attempt, ...] = (Attempt(ONE, "reset", 0.05), Attempt(ONE, 200, 0.04))
 

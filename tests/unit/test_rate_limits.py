@@ -9,7 +9,7 @@ import pytest
 from gateway.core.limits import BY_CLIENT, RateKey, RateLimit, RateSource
 from gateway.core.model import Limits, Reason, Route
 from gateway.pipeline.rate_limits import RateLimits, key_of
-from gateway.pipeline.stage import Call
+from gateway.pipeline.stage import Call, Identity
 from tests.unit.pipeline_support import ROUTE, answer_of, call
 
 BY_TENANT = RateKey(RateSource.HEADER, "x-tenant")
@@ -107,12 +107,12 @@ def test_requests_without_what_is_counted_by_share_one_key() -> None:
 def test_claims_and_credentials_are_those_that_authentication_found() -> None:
     asked = call()
     asked.claims = {"sub": "ann", "group": 7, "roles": {"b": 1, "a": [2]}, "none": None}
-    asked.identity = "key-1"
+    asked.identity = Identity("api_key", "ann")
     assert key(RateKey(RateSource.CLAIM, "sub"), asked) == "ann"
     assert key(RateKey(RateSource.CLAIM, "group"), asked) == "7"
     assert key(RateKey(RateSource.CLAIM, "roles"), asked) == '{"a": [2], "b": 1}'
     assert key(RateKey(RateSource.CLAIM, "none"), asked) is None
-    assert key(RateKey(RateSource.CREDENTIAL), asked) == "key-1"
+    assert key(RateKey(RateSource.CREDENTIAL), asked) == "api_key:ann"
 
 
 def test_all_requests_of_a_route_are_one() -> None:
@@ -126,7 +126,7 @@ def test_no_key_is_long() -> None:
     assert all(isinstance(each, bytes) and len(each) == 16 for each in found)
     assert found[0] != found[1]
     odd = call()
-    odd.identity = "\ud800" * 65
+    odd.identity = Identity("jwt", "\ud800" * 65)
     assert isinstance(key(RateKey(RateSource.CREDENTIAL), odd), bytes)
 
 

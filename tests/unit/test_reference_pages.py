@@ -7,9 +7,18 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from gateway.cli.reference import FOLDER, PAGES
-from gateway.discovery.documents import RouteDocument, ServicePolicyDocument, check_policy, check_route
+from gateway.core.authentication import Credential
+from gateway.discovery.documents import (
+    CredentialDocument,
+    RouteDocument,
+    ServicePolicyDocument,
+    check_policy,
+    check_route,
+    parse_credential,
+)
 from gateway.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +42,8 @@ def test_links_lead_somewhere(name: str) -> None:
 
 
 def test_every_field_has_its_row_and_meaning() -> None:
-    for name, model in (("routes.md", RouteDocument), ("service-policy.md", ServicePolicyDocument)):
+    models: list[type[BaseModel]] = [RouteDocument, ServicePolicyDocument, CredentialDocument]
+    for name, model in zip(("routes.md", "service-policy.md", "credentials.md"), models, strict=True):
         page = PAGES[name]()
         schema = json.dumps(model.model_json_schema())
         for field in re.findall(r'"(\w+)": \{[^{}]*"title"', schema):
@@ -49,3 +59,8 @@ def test_the_examples_are_accepted() -> None:
         assert examples
         for example in examples:
             assert check("orders", example.encode()) == []
+
+
+def test_the_credential_in_the_example_is_accepted() -> None:
+    (example,) = re.findall(r"```json\n(.*?)```", PAGES["credentials.md"](), re.DOTALL)
+    assert isinstance(parse_credential("acme-1", example.encode(), 1), Credential)

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from gateway import __version__
-from gateway.cli import check, demo_command, documents, replay, run_command, status
+from gateway.cli import check, credentials, demo_command, documents, replay, run_command, status
 from gateway.cli.errors import Exit, Failed
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("run", cls=run_command.RunCommand, help=run_command.HELP)(run_comman
 app.command("demo", short_help="Try it all on this machine, until Ctrl-C.")(demo_command.demo)
 app.add_typer(documents.routes, name="routes")
 app.add_typer(documents.services, name="services")
+app.add_typer(credentials.credentials, name="credentials")
 app.command("check", short_help="Check documents as the gateway will.")(check.check)
 app.command("status", short_help="Show what a running gateway knows.")(status.status)
 app.command("replay", short_help="Make a journal's decisions again.")(replay.replay)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from gateway.core.model import Reason
-from gateway.discovery.documents import RouteDocument, ServicePolicyDocument
+from gateway.discovery.documents import CredentialDocument, RouteDocument, ServicePolicyDocument
 from gateway.proxy.refusals import TITLES
 from gateway.settings import NO_FLAG, Settings, environment_name, flag_name, shown_default
 
@@ -46,6 +46,8 @@ backends:
 filters:
   - {strip_prefix: /orders}
   - {request_headers: {set: {x-tier: edge}, remove: [cookie]}}
+auth:
+  jwt: {jwks_url: "https://issuer.example.com/jwks", issuer: "https://issuer.example.com", audiences: [orders]}
 timeouts: {request: 10s, attempt: 2s, idle: 60s}
 retry: {attempts: 3, retry_on: [connect_failure, "502", "503", "504"], buffer: 64KiB}
 limits: {in_flight: 200, queue: 100, queue_timeout: 1s, header: 16KiB, rate: 100/s by client_ip}
@@ -61,8 +63,10 @@ parameters that had to match, then one with `when` before one without; ties by n
 Unknown fields, duplicate keys, YAML anchors and aliases are refused. A document with a problem is refused alone, and
 says line and field; its last good version stays in force. `gateway check --kind route FILE` tells the same without
 Consul, `gateway routes put` before it writes. A key `<prefix>/defaults` may hold other defaults than those below,
-`{"route": {…}, "service": {…}}`, with `timeouts`, `retry`, `limits`, `networks`, `cors` and `when_empty` of routes, and
-all fields of service policies.
+`{"route": {…}, "service": {…}}`, with `auth`, `timeouts`, `retry`, `limits`, `networks`, `cors` and `when_empty` of
+routes, and all fields of service policies.
+
+Who may send requests (`auth`) is told in [authentication](../authentication.md).
 
 Durations are written `250ms`, `10s`, `1m30s`, sizes `64KiB`, `1MiB`, shares `50%`, rates `100/s`. What limits, networks
 and CORS do is told in [limits.md](../limits.md).
@@ -84,6 +88,17 @@ retry_budget: {ratio: 20%, min_per_second: 10}
 ```
 
 It is read, checked and refused as [routes](routes.md) are; a changed policy keeps the circuits of the instances.
+"""
+
+_CREDENTIALS = """# Credentials
+
+A credential is one key in Consul KV, `<prefix>/credentials/<id>`, with one document in JSON or YAML 1.2, as
+`gateway credentials create` writes it. It holds no secret, and is read, checked and refused as [routes](routes.md) are.
+What routes make of it is told in [authentication](../authentication.md).
+
+```json
+{"kind": "api_key", "sha256": "bdd03d560993e675516ba5a50638b6531ac2ac3d5847c61916cfced6e9f6a9e5", "owner": "acme"}
+```
 """
 
 _SETTINGS = """# Settings
@@ -150,9 +165,13 @@ _MEANINGS: dict[Reason, tuple[str, str]] = {
     ),
     Reason.NOT_IMPLEMENTED: ("A transfer coding other than `chunked`.", "the client"),
     Reason.VERSION_NOT_SUPPORTED: ("Not HTTP/1.1 or 1.0.", "the client, or what is in front"),
+    Reason.UNAUTHENTICATED: (
+        "No credential that the route's `auth` takes. Why is in the log alone.",
+        "`detail` of the access log, by `request_id`",
+    ),
     Reason.FORBIDDEN: (
-        "The client's address is not in the route's `networks`, or a preflight came from an origin not in `cors`.",
-        "`networks` and `cors` of the route; `detail` of the log line; `trusted_hops`",
+        "The client's network is not permitted, a preflight came from another origin, or the credential lacks a scope.",
+        "`networks`, `cors` and `auth` of the route; `detail` of the log line; `trusted_hops`",
     ),
     Reason.RATE_LIMITED: (
         "One of the route's rate limits is used up; `Retry-After` says for how long.",
@@ -277,6 +296,7 @@ def _cell(text: str) -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "routes.md": lambda: document_page(_ROUTES, RouteDocument.model_json_schema()),
     "service-policy.md": lambda: document_page(_POLICY, ServicePolicyDocument.model_json_schema()),
+    "credentials.md": lambda: document_page(_CREDENTIALS, CredentialDocument.model_json_schema()),
     "settings.md": settings_page,
     "problems.md": problems_page,
 }

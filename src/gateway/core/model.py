@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import NamedTuple
 
+from gateway.core.authentication import Authentication
 from gateway.core.filters import Filter, OwnResponse
 from gateway.core.limits import EVERYWHERE, NO_CORS, Cors, Networks, RateLimit
 
@@ -215,6 +216,7 @@ class Route:
     """Whether `%2F` and `%5C` in the path are passed upstream; refused with 400 otherwise."""
     websocket: bool = True
     answer: OwnResponse | None = None
+    auth: Authentication | None = None
 
 
 # --- service policies -------------------------------------------------------------------------------------------
@@ -335,6 +337,7 @@ class Reason(Enum):
     HEADERS_TOO_LARGE = "headers_too_large"
     NOT_IMPLEMENTED = "not_implemented"
     VERSION_NOT_SUPPORTED = "version_not_supported"
+    UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
     RATE_LIMITED = "rate_limited"
 

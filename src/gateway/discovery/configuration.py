@@ -1,4 +1,4 @@
-"""Routes, service policies and defaults from KV: three views, so that what is written beside them wakes none."""
+"""Routes, policies, defaults and credentials from KV: views of their own, so that what is written beside wakes none."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn, TypeVar
 
+from gateway.core.authentication import Credential
 from gateway.core.model import Route, ServicePolicy
 from gateway.discovery.documents import (
     BUILT_IN,
     Defaults,
     Rejection,
+    parse_credential,
     parse_defaults,
     parse_policy,
     parse_route,
@@ -65,7 +67,8 @@ class Configuration:
         self._defaults: DocumentsView[Defaults] = self._documents("defaults", _parse_defaults, self._note_defaults)
         self._routes: DocumentsView[Route] = self._documents("routes/", self._parse_route, changed)
         self._policies: DocumentsView[ServicePolicy] = self._documents("services/", self._parse_policy, changed)
-        self._views = tuple(View(name, clock, wall) for name in ("defaults", "routes", "policies"))
+        self._credentials: DocumentsView[Credential] = self._documents("credentials/", _parse_credential, changed)
+        self._views = tuple(View(name, clock, wall) for name in ("defaults", "routes", "policies", "credentials"))
         self._watches: tuple[Watch, ...] = ()
 
     @property
@@ -80,13 +83,18 @@ class Configuration:
         return (made if default != BUILT_IN.service else {}) | self._policies.values
 
     @property
+    def credentials(self) -> Sequence[Credential]:
+        """Those in force, by id."""
+        return [credential for _, credential in sorted(self._credentials.values.items())]
+
+    @property
     def rejections(self) -> list[Rejection]:
-        found = self._defaults.rejections + self._routes.rejections + self._policies.rejections
-        return sorted(found, key=lambda rejection: rejection.key)
+        parts = (self._defaults, self._routes, self._policies, self._credentials)
+        return sorted((each for part in parts for each in part.rejections), key=lambda rejection: rejection.key)
 
     @property
     def in_force(self) -> list[Document]:
-        return self._defaults.in_force + self._routes.in_force + self._policies.in_force
+        return self._defaults.in_force + self._routes.in_force + self._policies.in_force + self._credentials.in_force
 
     @property
     def fingerprint(self) -> str:
@@ -102,12 +110,13 @@ class Configuration:
         self._now = self._defaults.values.get("defaults", BUILT_IN)
         self._routes.load(documents)
         self._policies.load(documents)
+        self._credentials.load(documents)
         for view in self._views:
             view.loaded(saved_at)
 
     async def run(self) -> NoReturn:
-        """Keep all three up to date until cancelled."""
-        subjects: tuple[Subject, ...] = (self._defaults, self._routes, self._policies)
+        """Keep all of them up to date until cancelled."""
+        subjects: tuple[Subject, ...] = (self._defaults, self._routes, self._policies, self._credentials)
         self._watches = tuple(
             Watch(
                 subject,
@@ -128,7 +137,7 @@ class Configuration:
         raise AssertionError("the watches end by being cancelled only")
 
     async def settled(self) -> None:
-        """Return when all three have been answered, or are known not to be."""
+        """Return when all of them have been answered, or are known not to be."""
         for view in self._views:
             await view.settled.wait()
         await self._defaults_applied.wait()
@@ -138,7 +147,7 @@ class Configuration:
 
         Raises ConsulError where Consul cannot be asked.
         """
-        for watch, part in zip(self._watches, ("defaults", "routes/-", "services/-"), strict=True):
+        for watch, part in zip(self._watches, ("defaults", "routes/-", "services/-", "credentials/-"), strict=True):
             denied = await hidden_keys(self._source, [f"{self._options.prefix}/{part}"])
             if denied != (watch.view.state == "denied"):
                 watch.kick(False)
@@ -187,6 +196,10 @@ class Configuration:
 
     def _parse_policy(self, document: Document, name: str) -> ServicePolicy | Rejection:
         return parse_policy(name, document.raw, document.modify_index, self._now, key=document.key)
+
+
+def _parse_credential(document: Document, name: str) -> Credential | Rejection:
+    return parse_credential(name, document.raw, document.modify_index, key=document.key)
 
 
 def _parse_defaults(document: Document, _name: str) -> Defaults | Rejection:

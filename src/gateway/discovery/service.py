@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn, Protocol
 
+from gateway.core.authentication import Credential
 from gateway.core.model import Instance, Route, ServicePolicy
 from gateway.discovery.addresses import DENIED_BY_DEFAULT, AddressPolicy, Network
 from gateway.discovery.configuration import Configuration, ConfigurationOptions
@@ -36,6 +37,7 @@ class DiscoverySink(Protocol):
 
     def routes(self, routes: Sequence[Route]) -> None: ...
     def policies(self, policies: Mapping[str, ServicePolicy]) -> None: ...
+    def credentials(self, credentials: Sequence[Credential]) -> None: ...
     def instances(self, service: str, instances: Sequence[Instance]) -> None: ...
     def forget(self, service: str) -> None: ...
 
@@ -119,6 +121,7 @@ class Discovery:
         self._ready = asyncio.Event()
         self._routes: Sequence[Route] | None = None
         self._policies: Mapping[str, ServicePolicy] | None = None
+        self._credentials: Sequence[Credential] | None = None
         self._told: tuple[tuple[str, str], ...] = ()
 
     async def run(self) -> NoReturn:
@@ -154,7 +157,7 @@ class Discovery:
             await self._registration.deregister()
 
     def views(self) -> Sequence[ViewState]:
-        """Defaults, routes, policies and every watched service, as they stand now."""
+        """Defaults, routes, policies, credentials and every watched service, as they stand now."""
         now, seen_at, lost = self._clock(), self._lighthouse.seen_at, self._lighthouse.lost
         every = (*self._configuration.views, *self._mirror.views())
         return [view.state_at(now, seen_at, lost) for view in every]
@@ -211,6 +214,10 @@ class Discovery:
         if policies != self._policies:
             self._policies = policies
             self._sink.policies(policies)
+        credentials = self._configuration.credentials
+        if credentials != self._credentials:
+            self._credentials = credentials
+            self._sink.credentials(credentials)
         if routes != self._routes:
             self._routes = routes
             self._sink.routes(routes)

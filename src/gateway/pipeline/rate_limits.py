@@ -126,7 +126,7 @@ def _claim(name: str, call: Call) -> Key:
 
 
 def _credential(call: Call) -> Key:
-    return None if call.identity is None else _bounded(call.identity)
+    return None if call.identity is None else _bounded(str(call.identity))
 
 
 def _route(_: Call) -> Key:

@@ -16,6 +16,18 @@ from gateway.core.facts import RequestFacts
 from gateway.core.model import Instance, Reason, Route
 
 Field = tuple[str, str]
+Claims = Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who sent a request, and by what they proved it: `jwt`, `api_key` or `basic`."""
+
+    kind: str
+    owner: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.owner}"
 
 
 @dataclass(slots=True)
@@ -50,10 +62,10 @@ class Call:
     """Bytes of all header fields as the client sent them."""
     body_length: int = 0
     """Bytes of the body where the head tells; 0 where it is chunked, too."""
-    identity: str | None = None
-    """Whose credential it is, once that has been verified."""
-    claims: Mapping[str, JsonValue] = field(default_factory=dict)
-    """What the verified credential says."""
+    identity: Identity | None = None
+    """None until authenticated, and on routes that ask for nothing."""
+    claims: Claims = field(default_factory=dict)
+    """Verified."""
     for_instance: tuple[ForInstance, ...] = ()
     """What can be said only once an instance is picked."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.core.model import Route
+from gateway.pipeline.authentication import Authenticators
 from gateway.pipeline.cors import CrossOrigin
 from gateway.pipeline.networks import NetworkRules
 from gateway.pipeline.path_edits import CompileGroups
@@ -14,7 +15,7 @@ from gateway.pipeline.stage import Maker
 from gateway.pipeline.transform import Transform
 
 
-def makers(rates: RateLimits, compile_groups: CompileGroups) -> Sequence[Maker]:
+def makers(authenticators: Authenticators, rates: RateLimits, compile_groups: CompileGroups) -> Sequence[Maker]:
     """Preflights come without credentials, and are answered before anybody asks for them; a rate may be of whoever
     has been authenticated."""
 
@@ -23,4 +24,4 @@ def makers(rates: RateLimits, compile_groups: CompileGroups) -> Sequence[Maker]:
             return None
         return Transform(route.filters, compile_groups, route.answer)
 
-    return (NetworkRules.of, CrossOrigin.of, Sizes.of, rates.of, transform)
+    return (NetworkRules.of, CrossOrigin.of, Sizes.of, authenticators.of, rates.of, transform)

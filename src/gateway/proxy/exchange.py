@@ -416,6 +416,7 @@ class Exchange:
         """The request's record, once it has ended."""
         inbound, attempt, body = self._inbound, self._attempt, self._body
         instance: Instance | None = None if attempt is None else attempt.instance
+        identity = None if self._call is None else self._call.identity
         return RequestRecord(
             method=self._request.method,
             path="" if inbound is None else inbound.facts.path,
@@ -433,6 +434,7 @@ class Exchange:
             client_ip=self._connection.peer if inbound is None else inbound.facts.client_ip,
             detail=self._detail,
             trace=tuple(self._trace),
+            identity=None if identity is None else str(identity),
         )
 
 

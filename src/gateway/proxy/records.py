@@ -40,6 +40,8 @@ class RequestRecord:
     detail: str | None
     """For people: why a request was refused or an attempt failed. May name addresses; never sent to clients."""
     trace: tuple[AttemptRecord, ...]
+    identity: str | None = None
+    """Who sent it, by what proof: `jwt:alice`. None where nobody was asked, or none was taken."""
 
 
 class RequestObserver(Protocol):

@@ -34,6 +34,7 @@ TITLES: Mapping[Reason, tuple[int, str]] = {
     Reason.HEADERS_TOO_LARGE: (431, "The header fields are too large"),
     Reason.NOT_IMPLEMENTED: (501, "Not implemented"),
     Reason.VERSION_NOT_SUPPORTED: (505, "The version of HTTP is not supported"),
+    Reason.UNAUTHENTICATED: (401, "The request carries no valid credential"),
     Reason.FORBIDDEN: (403, "The request is not allowed"),
     Reason.RATE_LIMITED: (429, "Too many requests"),
 }

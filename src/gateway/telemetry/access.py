@@ -46,6 +46,8 @@ class AccessEntry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     attempts: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    identity: str | None = None
+    """Who sent it, by what proof."""
     detail: str | None = None
     """For people: why a request was refused or an attempt failed."""
     tries: tuple[tuple[str, str, float], ...] = ()

@@ -52,6 +52,8 @@ class RecordLike(Protocol):
     @property
     def client_ip(self) -> str: ...
     @property
+    def identity(self) -> str | None: ...
+    @property
     def detail(self) -> str | None: ...
     @property
     def trace(self) -> Sequence[AttemptLike]: ...
@@ -87,6 +89,7 @@ def _entry(record: RecordLike) -> AccessEntry:
         reason=record.reason and record.reason.value,
         duration=round(record.duration, 6),
         client_ip=record.client_ip,
+        identity=record.identity,
         request_id=record.request_id,
         ticket=record.ticket,
         instance=None if record.instance is None else str(record.instance.key),

@@ -46,6 +46,7 @@ def build_route(name: str, version: int, document: RouteDocument, defaults: Rout
         pass_escaped_slashes=document.escaped_slashes == "pass",
         websocket=document.websocket,
         answer=_answer(document),
+        auth=policies.auth,
     )
 
 

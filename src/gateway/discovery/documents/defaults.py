@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 
 from pydantic import Field
 
+from gateway.core.authentication import Authentication
 from gateway.core.limits import EVERYWHERE, NO_CORS, Cors, Networks
 from gateway.core.model import Limits, RetryPolicy, ServicePolicy, Timeouts, WhenEmpty
+from gateway.discovery.documents.auth_document import AuthDocument
 from gateway.discovery.documents.cors_document import CorsDocument
 from gateway.discovery.documents.limits_document import LimitsDocument
 from gateway.discovery.documents.model import Document
@@ -34,6 +36,7 @@ class RouteDefaults:
     networks: Networks = EVERYWHERE
     cors: Cors = NO_CORS
     when_empty: WhenEmpty = _WHEN_EMPTY
+    auth: Authentication | None = None
 
     def under(self, document: RouteDocument | RouteDefaultsDocument) -> RouteDefaults:
         """These, with what a document gives instead."""
@@ -44,6 +47,7 @@ class RouteDefaults:
             networks=document.networks.over(self.networks),
             cors=document.cors.over(self.cors),
             when_empty=document.when_empty.over(self.when_empty),
+            auth=document.auth.over(self.auth),
         )
 
 
@@ -71,6 +75,9 @@ class RouteDefaultsDocument(Document):
     cors: CorsDocument = Field(CorsDocument(), description="What pages of other origins may do.")
     when_empty: WhenEmptyDocument = Field(
         WhenEmptyDocument(), description="What happens when no instance may be picked."
+    )
+    auth: AuthDocument = Field(
+        AuthDocument.model_construct(), description="Who may send requests, on routes that do not say."
     )
 
 

@@ -24,6 +24,7 @@ from gateway.core.model import (
     WhenEmpty,
 )
 from gateway.discovery.documents.answer_document import describe_answer
+from gateway.discovery.documents.describe_auth import describe_auth
 from gateway.discovery.documents.filters_document import describe_filter
 from gateway.discovery.documents.model import Described
 from gateway.discovery.documents.units import format_duration, format_percent, format_size
@@ -46,6 +47,7 @@ def describe(route: Route) -> Described:
     if route.filters:
         described["filters"] = [describe_filter(each) for each in route.filters]
     return described | {
+        "auth": describe_auth(route.auth),
         "timeouts": _timeouts(route.timeouts),
         "retry": _retry(route.retry),
         "limits": _limits(route.limits),

@@ -16,9 +16,11 @@ from typing import TypeVar, cast
 from pydantic import JsonValue, ValidationError
 from pydantic_core import ErrorDetails
 
+from gateway.core.authentication import Credential
 from gateway.core.model import Route, ServicePolicy
 from gateway.discovery.documents.build import build_route, policy_conflicts, route_conflicts
 from gateway.discovery.documents.conflicts import conflicts_within
+from gateway.discovery.documents.credential_document import CredentialDocument
 from gateway.discovery.documents.defaults import BUILT_IN, Defaults, DefaultsDocument
 from gateway.discovery.documents.embedded import place_in_document
 from gateway.discovery.documents.model import Document
@@ -103,6 +105,19 @@ def check_policy(
     except _Refused as refused:
         return refused.rejections
     return []
+
+
+def parse_credential(name: str, raw: bytes, version: int, *, key: str | None = None) -> Credential | Rejection:
+    """A credential, or the first problem by line and column."""
+    try:
+        source = _Source(key or f"credentials/{name}", version)
+        source.check_name(name)
+        document = source.read(raw, CredentialDocument)
+        if document.kind == "basic" and ":" in name:
+            source.refuse([Problem(("kind",), "the name of a user, which is the id, has no colon (RFC 7617 §2)")])
+        return document.value(name, version)
+    except _Refused as refused:
+        return refused.rejections[0]
 
 
 def parse_defaults(raw: bytes, version: int, *, key: str = "defaults") -> Defaults | Rejection:

@@ -11,8 +11,6 @@ from pydantic_core import ErrorDetails
 
 from gateway.discovery.documents.rejection import MAX_DEPTH, Loc, Problem, shown
 
-_NOT_YET = frozenset({"auth"})
-
 _REASONS: dict[str, Callable[[dict[str, object]], str]] = {
     "missing": lambda _: "is required",
     "string_type": lambda _: "has to be text (in quotes)",
@@ -90,8 +88,6 @@ def nulls(value: JsonValue, loc: Loc = ()) -> list[Problem]:
 
 def _unknown_field(loc: Loc, model: type[BaseModel]) -> str:
     name = str(loc[-1])
-    if name in _NOT_YET:
-        return f"this version of the gateway does not know {name}"
     known = sorted(field.alias or name for name, field in _model_at(loc[:-1], model).model_fields.items())
     close = difflib.get_close_matches(name[:64], known, n=1)
     if close:

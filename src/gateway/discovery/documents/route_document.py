@@ -18,6 +18,7 @@ from pydantic import (
 
 from gateway.core.model import FailureKind, Health, RetryPolicy, Timeouts, WhenEmpty
 from gateway.discovery.documents.answer_document import RedirectDocument, RespondDocument
+from gateway.discovery.documents.auth_document import AuthDocument
 from gateway.discovery.documents.cors_document import CorsDocument
 from gateway.discovery.documents.filters_document import FilterDocument
 from gateway.discovery.documents.limits_document import LimitsDocument
@@ -254,6 +255,9 @@ class RouteDocument(Document):
     respond: RespondDocument | None = Field(None, description="Instead of backends: the gateway answers itself.")
     filters: Annotated[tuple[FilterDocument, ...], Field(max_length=64)] = Field(
         (), description="Changes to request and response, in this order; see [transformation](../transformation.md)."
+    )
+    auth: AuthDocument = Field(
+        AuthDocument.model_construct(), description="Who may send requests; left out: anyone, or what the defaults say."
     )
     timeouts: TimeoutsDocument = Field(TimeoutsDocument(), description="Time limits.")
     retry: RetryDocument = Field(RetryDocument(), description="What is tried again.")

@@ -19,6 +19,7 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _FIELD_VALUE = re.compile(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?|").fullmatch
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?").fullmatch
 _SERVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*").fullmatch
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+").fullmatch
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]").search
 
 BAD_PREDICATE = "bad_predicate"
@@ -145,6 +146,12 @@ def _free_text(text: str) -> str:
     return text
 
 
+def _scope(name: str) -> str:
+    if not _SCOPE(name):
+        raise refusal("is not a scope: printable ASCII without space, quote and backslash (RFC 6749 §3.3)")
+    return name
+
+
 def _true(value: bool) -> bool:
     if not value:
         raise refusal("can only be true")
@@ -179,3 +186,4 @@ Pattern = Annotated[StrictStr, Field(min_length=1, max_length=MAX_PATTERN), Afte
 When = Annotated[StrictStr, Field(min_length=1, max_length=MAX_SOURCE), AfterValidator(_when)]
 Text = Annotated[StrictStr, Field(max_length=1024), AfterValidator(_free_text)]
 Name = Annotated[StrictStr, Field(min_length=1, max_length=256), AfterValidator(_free_text)]
+Scope = Annotated[StrictStr, Field(min_length=1, max_length=128), AfterValidator(_scope)]

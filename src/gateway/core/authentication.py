@@ -1,0 +1,147 @@
+"""The nouns of authentication: what a route asks of a request's sender, and the credentials that are given out.
+
+No noun holds a secret: a shared secret of HS algorithms is named by the file it is in, a credential by a hash of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class PlaceKind(Enum):
+    AUTHORIZATION = "authorization"
+    """`Authorization`, by the scheme of the method."""
+    HEADER = "header"
+    COOKIE = "cookie"
+    QUERY = "query"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a request a credential stands. `name` of a header is in lower case."""
+
+    kind: PlaceKind = PlaceKind.AUTHORIZATION
+    name: str = "authorization"
+
+
+# --- where keys of tokens come from -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class KeySetUrl:
+    """Seconds: fetched every `refresh`, for an unknown key once in `min_refresh` at most; keys go on being used for
+    `stale` after the last success."""
+
+    url: str
+    refresh: float = 300.0
+    min_refresh: float = 10.0
+    stale: float = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class KeySetText:
+    """A key set (RFC 7517) of public keys, as JSON."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeySetFile:
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFile:
+    """A secret that signer and gateway share, for HS256 and its like."""
+
+    path: str
+
+
+KeySource = KeySetUrl | KeySetText | KeySetFile | SecretFile
+
+
+# --- what a route asks for --------------------------------------------------------------------------------------------
+
+Headers = tuple[tuple[str, str], ...]
+"""Header to the claim that it carries upstream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Jwt:
+    """`algorithms` none: all that fit the key. `audiences` none: a token must not name any (RFC 7519 §4.1.3)."""
+
+    keys: KeySource
+    place: Place = Place()
+    algorithms: frozenset[str] = frozenset()
+    issuers: frozenset[str] = frozenset()
+    audiences: frozenset[str] = frozenset()
+    required_claims: tuple[str, ...] = ()
+    scopes: frozenset[str] = frozenset()
+    leeway: float = 30.0
+    """Seconds that clocks may differ by."""
+    max_size: int = 8192
+    """Bytes of a token."""
+    headers: Headers = ()
+    forward: bool = False
+    """Whether the credential goes upstream."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    place: Place
+    scopes: frozenset[str] = frozenset()
+    headers: Headers = ()
+    forward: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Basic:
+    scopes: frozenset[str] = frozenset()
+    headers: Headers = ()
+    forward: bool = False
+    place: Place = Place()
+
+
+Method = Jwt | ApiKey | Basic
+
+
+@dataclass(frozen=True, slots=True)
+class Authentication:
+    """A request passes by any of the methods; or, `every`, only by all of them."""
+
+    methods: tuple[Method, ...]
+    every: bool = False
+
+
+# --- what is given out ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHash:
+    """SHA-256 of an API key, which has at least 128 random bits and needs no slow hash."""
+
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordHash:
+    """scrypt (RFC 7914) with N = 2^`log_n`; at the defaults 32 MiB, and some tens of milliseconds."""
+
+    salt: bytes
+    digest: bytes
+    log_n: int = 15
+    r: int = 8
+    p: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """One accepted KV key under `credentials/`. `expires` is Unix time, None never; the id is the user's name."""
+
+    id: str
+    version: int
+    secret: KeyHash | PasswordHash = field(repr=False)
+    owner: str = ""
+    scopes: frozenset[str] = frozenset()
+    expires: float | None = None

@@ -1,0 +1,79 @@
+"""A token as it arrives (RFC 7515 §3.1, compact): taken apart strictly, before any key is looked for.
+
+Everything here is done on text that anyone may have written. What has two readings is refused, since whoever reads the
+token behind us may take the other one: base64url that is not canonical, members that are given twice.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from gateway.core.jwk import ALGORITHMS, from_base64url
+
+_MAX_KID = 256
+
+
+class BadToken(Exception):
+    """Why a token is refused, for the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compact:
+    """A token of which nothing is verified yet."""
+
+    algorithm: str
+    kid: str | None
+    signed: bytes
+    payload: bytes
+    signature: bytes
+
+    def claims(self) -> dict[str, JsonValue]:
+        """To be read once the signature is verified. Raises BadToken."""
+        return _mapping(self.payload, "claims")
+
+
+def parse(token: str) -> Compact:
+    """Raises BadToken."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        raise BadToken("encrypted, which is not taken" if len(parts) == 5 else "not three parts with dots between")
+    try:
+        head, payload, signature = (from_base64url(part) for part in parts)
+    except ValueError as error:
+        raise BadToken(str(error)) from None
+    header = _mapping(head, "header")
+    # What a token says of where its key is, `jku`, `x5u`, `jwk` and `x5c`, is not looked at.
+    if "crit" in header:
+        raise BadToken("has critical extensions (crit), of which none is known")
+    if "b64" in header:
+        raise BadToken("has an unencoded payload (b64)")
+    algorithm, kid = header.get("alg"), header.get("kid")
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+        raise BadToken("signed by no algorithm that is known (alg)")
+    if kid is not None and (not isinstance(kid, str) or len(kid) > _MAX_KID):
+        raise BadToken(f"its kid is not text of up to {_MAX_KID} characters")
+    return Compact(algorithm, kid, f"{parts[0]}.{parts[1]}".encode(), payload, signature)
+
+
+def _mapping(raw: bytes, what: str) -> dict[str, JsonValue]:
+    try:
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_no_twins, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise BadToken(f"its {what} is not JSON, each member once") from None
+    if not isinstance(value, dict):
+        raise BadToken(f"its {what} is not a mapping")
+    return value
+
+
+def _no_twins(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("a member is given twice")
+    return made
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

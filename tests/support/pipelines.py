@@ -1,0 +1,23 @@
+"""The stages that a gateway has, without key sets by URL: what needs those runs a whole gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+
+from gateway.discovery.regex import compile_groups
+from gateway.pipeline.authentication import Authenticators, LoadFailed, Time
+from gateway.pipeline.rate_limits import RateLimits
+from gateway.pipeline.stage import Pipelines
+from gateway.pipeline.stages import makers
+
+
+def all_stages(clock: Callable[[], float], *, rate_keys: int = 1000) -> Pipelines:
+    authenticators = Authenticators(_fetch_nothing, Time(clock, time.time, asyncio.sleep, random.random))
+    return Pipelines(makers(authenticators, RateLimits(clock, rate_keys), compile_groups))
+
+
+async def _fetch_nothing(url: str, /, *, limit: int) -> bytes:
+    raise LoadFailed(f"{url} with up to {limit} bytes")
