@@ -28,6 +28,7 @@ class Overload:
     `prepare` makes the implementation for a last argument that has to be written out, and is not passed on. It raises
     ValueError. `early` functions are called while an expression is read, where their arguments are written out, and
     what they raise then is a refusal. `hidden` ones are found while evaluating only: CEL's checker does not know them.
+    The work of `dear` ones is charged outside comprehensions too: they go through a text or list in Python, or copy it.
     """
 
     parameters: tuple[Type, ...]
@@ -37,6 +38,7 @@ class Overload:
     prepare: Callable[[Tools, str], Implementation] | None = None
     early: bool = False
     hidden: bool = False
+    dear: bool = False
 
 
 def written_out(*_: object) -> object:

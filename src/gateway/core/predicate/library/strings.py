@@ -81,7 +81,7 @@ def _search(tools: Tools, pattern: str) -> Implementation:
 
 
 FUNCTIONS: Functions = {
-    "_+_": (Overload((STRING, STRING), STRING, _joined),),
+    "_+_": (Overload((STRING, STRING), STRING, _joined, dear=True),),
     "size": (Overload((STRING,), INT, len), Overload((STRING,), INT, len, member=True)),
     "startsWith": (Overload((STRING, STRING), BOOL, str.startswith, member=True),),
     "endsWith": (Overload((STRING, STRING), BOOL, str.endswith, member=True),),
@@ -90,16 +90,16 @@ FUNCTIONS: Functions = {
         Overload((STRING, STRING), BOOL, written_out, member=True, prepare=_search),
         Overload((STRING, STRING), BOOL, written_out, prepare=_search),
     ),
-    "lowerAscii": (Overload((STRING,), STRING, _lower, member=True),),
-    "upperAscii": (Overload((STRING,), STRING, _upper, member=True),),
+    "lowerAscii": (Overload((STRING,), STRING, _lower, member=True, dear=True),),
+    "upperAscii": (Overload((STRING,), STRING, _upper, member=True, dear=True),),
     "trim": (Overload((STRING,), STRING, _trim, member=True),),
     "split": (
-        Overload((STRING, STRING), list_of(STRING), _split, member=True),
-        Overload((STRING, STRING, INT), list_of(STRING), _split, member=True),
+        Overload((STRING, STRING), list_of(STRING), _split, member=True, dear=True),
+        Overload((STRING, STRING, INT), list_of(STRING), _split, member=True, dear=True),
     ),
     "join": (
-        Overload((list_of(STRING),), STRING, _join, member=True),
-        Overload((list_of(STRING), STRING), STRING, _join, member=True),
+        Overload((list_of(STRING),), STRING, _join, member=True, dear=True),
+        Overload((list_of(STRING), STRING), STRING, _join, member=True, dear=True),
     ),
     "substring": (
         Overload((STRING, INT), STRING, _substring, member=True),
