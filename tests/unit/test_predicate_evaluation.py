@@ -209,6 +209,9 @@ def test_what_is_dear_is_charged_outside_comprehensions_too() -> None:
     often = " || ".join(["d.split('').join() == 'b'"] * 50)
     assert value(often, "a" * 100) is False
     assert error(often, "a" * 8000) == f"it takes more than {MAX_STEPS} steps"
+    searched = " || ".join(["d.matches('a.{100}b')"] * 50)
+    assert value(searched, "a" * 60) is False
+    assert error(searched, "a" * 8000) == f"it takes more than {MAX_STEPS} steps"
     cheap = " || ".join(["d.endsWith('b') || size(d) == 0"] * 50)
     assert value(cheap, "a" * 8000) is False
 

@@ -17,6 +17,8 @@ MAX_ENTRIES = 256
 MAX_NESTED_COMPREHENSIONS = 3
 MAX_STEPS = 10_000
 ENTRIES_PER_STEP = 32
+INSTRUCTIONS_PER_STEP = 32
+"""How much of a compiled pattern `ENTRIES_PER_STEP` characters are held against in one step."""
 MAX_TEXT = 65_536
 """Characters of a text that `+` or `join` makes; also the most that a request's head may have."""
 MAX_LIST = 10_000

@@ -199,15 +199,15 @@ class _Compiler(Generic[F]):
             if len(each.parameters) == len(codes) and (each is prepared or each.member is node.member)
         ]
         return self._applied(
-            _dispatch(node.function, possible), node.arguments, codes, any(each.dear for each in possible)
+            _dispatch(node.function, possible), node.arguments, codes, max(each.dear for each in possible)
         )
 
     def _applied(
-        self, implementation: Implementation, arguments: Sequence[Node], codes: Sequence[Code[F]], dear: bool
+        self, implementation: Implementation, arguments: Sequence[Node], codes: Sequence[Code[F]], dear: int
     ) -> Code[F]:
         if self._within or dear:
             self.charges = True
-            return _metered(implementation, codes)
+            return _metered(implementation, codes, dear or 1)
         if len(codes) == 1:
             (only,) = codes
             return lambda facts, frame: implementation(only(facts, frame))
@@ -417,10 +417,10 @@ def _dispatch(name: str, overloads: Sequence[Overload]) -> Implementation:
     return dispatch
 
 
-def _metered(implementation: Implementation, codes: Sequence[Code[F]]) -> Code[F]:
+def _metered(implementation: Implementation, codes: Sequence[Code[F]], dear: int) -> Code[F]:
     def metered(facts: F, frame: Frame) -> object:
         values = [code(facts, frame) for code in codes]
-        frame.charge(sum(map(cost, values)))
+        frame.charge(sum([cost(value, dear) for value in values]))
         return implementation(*values)
 
     return metered
