@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.core.predicate import BadPredicate, Environment, Tools, Variable, compile_predicate, compile_program
+from gateway.core.predicate import (
+    BadPredicate,
+    Environment,
+    Search,
+    Tools,
+    Variable,
+    compile_predicate,
+    compile_program,
+)
 from gateway.core.predicate.bounds import MAX_NESTED_COMPREHENSIONS
 from gateway.core.predicate.types import DYN, INT, STRING, list_of
 from gateway.core.when import WHEN
@@ -101,11 +109,11 @@ def test_comprehensions_are_nested_only_so_deep() -> None:
 def test_patterns_and_zones_are_prepared_once() -> None:
     asked: list[str] = []
 
-    def compile_search(pattern: str) -> object:
+    def compile_search(pattern: str) -> Search:
         asked.append(pattern)
         return TOOLS.compile_search(pattern)
 
-    tools = Tools(compile_search, TOOLS.find_zone)  # type: ignore[arg-type]
+    tools = Tools(compile_search, TOOLS.find_zone)
     names: Environment[list[str]] = {"names": Variable(list_of(STRING), lambda facts: facts)}
     predicate = compile_predicate("names.all(name, name.matches('^a'))", names, tools)
     assert predicate.holds(["ab"] * 100)

@@ -179,6 +179,7 @@ def test_steps_are_bounded_and_their_end_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("source", "steps"),
     [
+        ("1 + 2 == 3 || size(d) == 2", 0),
         ("d == d", 2),
         ("dyn(7) in d", 2),
         ("d.all(x, true)", 2),
@@ -202,6 +203,17 @@ def test_each_evaluation_has_all_its_steps(source: str) -> None:
     many = list(range(MAX_STEPS // 4))
     for _ in range(5):
         assert program.evaluate(many)
+
+
+def test_what_is_dear_is_charged_outside_comprehensions_too() -> None:
+    often = " || ".join(["d.split('').join() == 'b'"] * 50)
+    assert value(often, "a" * 100) is False
+    assert error(often, "a" * 8000) == f"it takes more than {MAX_STEPS} steps"
+    searched = " || ".join(["d.matches('a.{100}b')"] * 50)
+    assert value(searched, "a" * 60) is False
+    assert error(searched, "a" * 8000) == f"it takes more than {MAX_STEPS} steps"
+    cheap = " || ".join(["d.endsWith('b') || size(d) == 0"] * 50)
+    assert value(cheap, "a" * 8000) is False
 
 
 def test_a_variable_of_a_comprehension_hides_a_fact_of_its_name() -> None:

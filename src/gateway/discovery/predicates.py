@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from datetime import tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from gateway.core.facts import RequestFacts
-from gateway.core.predicate import Predicate, Tools, compile_predicate
+from gateway.core.predicate import Predicate, Search, Tools, compile_predicate
 from gateway.core.when import WHEN
 from gateway.discovery.regex import BadPattern, compile_search
 
@@ -35,7 +34,7 @@ def find_zone(name: str) -> tzinfo:
     raise ValueError("is not the name of a time zone, such as Europe/Berlin or UTC, nor an offset such as +02:00")
 
 
-def _search(pattern: str) -> Callable[[str], bool]:
+def _search(pattern: str) -> Search:
     try:
         return compile_search(pattern)
     except BadPattern as bad:

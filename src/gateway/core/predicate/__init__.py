@@ -5,7 +5,7 @@ text → `tokens` → `parser` → `syntax` → `checker` (with `types`, `librar
 
 from gateway.core.predicate.bounds import MAX_SOURCE
 from gateway.core.predicate.environment import Environment, Variable, itself
-from gateway.core.predicate.overloads import Tools
+from gateway.core.predicate.overloads import Search, Tools
 from gateway.core.predicate.program import Predicate, Program, compile_predicate, compile_program
 from gateway.core.predicate.rejection import BadPredicate
 from gateway.core.predicate.values import PredicateError
@@ -17,6 +17,7 @@ __all__ = [
     "Predicate",
     "PredicateError",
     "Program",
+    "Search",
     "Tools",
     "Variable",
     "compile_predicate",

@@ -1,9 +1,9 @@
 """What an expression may cost, stated once: limits on its text, and on each evaluation.
 
-Outside comprehensions an evaluation visits each of at most `MAX_NODES` nodes once, and each does work that is linear in
-texts of at most `MAX_TEXT` characters. Inside, every node visited, and every `ENTRIES_PER_STEP` characters or entries
-handed to a function, is a step, and everywhere every entry of a list or map that is compared. An evaluation that needs
-more than `MAX_STEPS` fails.
+Outside comprehensions an evaluation visits each of at most `MAX_NODES` nodes once. Inside, every node visited, and
+every `ENTRIES_PER_STEP` characters or entries handed to a function, is a step; everywhere, so is every entry of a list
+or map that is compared, and what is handed to functions that are `dear`. An evaluation that needs more than `MAX_STEPS`
+fails.
 """
 
 MAX_SOURCE = 4096
@@ -17,6 +17,8 @@ MAX_ENTRIES = 256
 MAX_NESTED_COMPREHENSIONS = 3
 MAX_STEPS = 10_000
 ENTRIES_PER_STEP = 32
+INSTRUCTIONS_PER_STEP = 32
+"""How much of a compiled pattern `ENTRIES_PER_STEP` characters are held against in one step."""
 MAX_TEXT = 65_536
 """Characters of a text that `+` or `join` makes; also the most that a request's head may have."""
 MAX_LIST = 10_000

@@ -283,10 +283,10 @@ class _Checker:
         if not isinstance(last, Literal) or not isinstance(last.value, str):
             raise Misplaced(f"the last argument of {node.function} has to be a text that is written out", last.at)
         try:
-            implementation = overload.prepare(self._tools, last.value)
+            implementation, dear = overload.prepare(self._tools, last.value)
         except ValueError as bad:
             raise Misplaced(str(bad), last.at) from None
-        self.checked.prepared[node] = Overload(overload.parameters[:-1], overload.result, implementation)
+        self.checked.prepared[node] = Overload(overload.parameters[:-1], overload.result, implementation, dear=dear)
 
     def _try_early(self, node: Call, overload: Overload) -> None:
         (argument,) = node.arguments

@@ -26,7 +26,7 @@ from gateway.core.predicate.syntax import (
     Node,
     Select,
 )
-from gateway.core.predicate.types import BOOL, holds
+from gateway.core.predicate.types import BOOL, INT, STRING, holds
 from gateway.core.predicate.values import Frame, PredicateError, cost, equal
 
 Code = Callable[[F, Frame], object]
@@ -140,8 +140,7 @@ class _Compiler(Generic[F]):
                 same = self._equality(node, codes)
                 return lambda facts, frame: not same(facts, frame)
             case "@in":
-                self.charges = True
-                return _membership(*codes)
+                return self._membership(node, *codes)
             case "_[_]":
                 return self._index(node, *codes)
         return self._function(node, codes)
@@ -161,6 +160,17 @@ class _Compiler(Generic[F]):
             return lambda facts, frame: left_code(facts, frame) == right_code(facts, frame)
         self.charges = True
         return lambda facts, frame: equal(left_code(facts, frame), right_code(facts, frame), frame)
+
+    def _membership(self, node: Call, entry: Code[F], entries: Code[F]) -> Code[F]:
+        kind, of = (self._checked.types[argument] for argument in node.arguments)
+        if of.name == "map":
+            return lambda facts, frame: _is_key(entry(facts, frame), entries(facts, frame))
+        constant = self._constants.get(node.arguments[1])
+        if isinstance(constant, list) and kind in (STRING, INT) and all(holds(kind, each) for each in constant):
+            values = frozenset(constant)
+            return lambda facts, frame: entry(facts, frame) in values
+        self.charges = True
+        return _among(entry, entries)
 
     def _index(self, node: Call, entries: Code[F], index: Code[F]) -> Code[F]:
         key = self._constants.get(node.arguments[1])
@@ -182,17 +192,22 @@ class _Compiler(Generic[F]):
             codes, overloads = codes[:-1], (prepared,)
         if node in self._checked.overloads:
             chosen = prepared or self._checked.overloads[node]
-            return self._applied(chosen.implementation, node.arguments, codes)
+            return self._applied(chosen.implementation, node.arguments, codes, chosen.dear)
         possible = [
             each
             for each in overloads
             if len(each.parameters) == len(codes) and (each is prepared or each.member is node.member)
         ]
-        return self._applied(_dispatch(node.function, possible), node.arguments, codes)
+        return self._applied(
+            _dispatch(node.function, possible), node.arguments, codes, max(each.dear for each in possible)
+        )
 
-    def _applied(self, implementation: Implementation, arguments: Sequence[Node], codes: Sequence[Code[F]]) -> Code[F]:
-        if self._within:
-            return _metered(implementation, codes)
+    def _applied(
+        self, implementation: Implementation, arguments: Sequence[Node], codes: Sequence[Code[F]], dear: int
+    ) -> Code[F]:
+        if self._within or dear:
+            self.charges = True
+            return _metered(implementation, codes, dear or 1)
         if len(codes) == 1:
             (only,) = codes
             return lambda facts, frame: implementation(only(facts, frame))
@@ -371,21 +386,25 @@ def _position(index: object, size: int) -> int:
     return index
 
 
-def _membership(entry: Code[F], entries: Code[F]) -> Code[F]:
-    def is_in(facts: F, frame: Frame) -> object:
+def _is_key(key: object, entries: object) -> bool:
+    if type(key) in _KEYS:
+        return key in cast(Mapping[object, object], entries)
+    if type(key) is bool:
+        return False
+    raise PredicateError("no map has such keys")
+
+
+def _among(entry: Code[F], entries: Code[F]) -> Code[F]:
+    def among(facts: F, frame: Frame) -> object:
         wanted, found = entry(facts, frame), entries(facts, frame)
         if isinstance(found, Mapping):
-            if type(wanted) in _KEYS:
-                return wanted in found
-            if type(wanted) is bool:
-                return False
-            raise PredicateError("no map has such keys")
+            return _is_key(wanted, found)
         if not isinstance(found, list | tuple):
             raise PredicateError("in looks into a list or a map")
         frame.charge(len(found))
         return wanted in found if type(wanted) is str else any(equal(wanted, each, frame) for each in found)
 
-    return is_in
+    return among
 
 
 def _dispatch(name: str, overloads: Sequence[Overload]) -> Implementation:
@@ -398,10 +417,10 @@ def _dispatch(name: str, overloads: Sequence[Overload]) -> Implementation:
     return dispatch
 
 
-def _metered(implementation: Implementation, codes: Sequence[Code[F]]) -> Code[F]:
+def _metered(implementation: Implementation, codes: Sequence[Code[F]], dear: int) -> Code[F]:
     def metered(facts: F, frame: Frame) -> object:
         values = [code(facts, frame) for code in codes]
-        frame.charge(sum(map(cost, values)))
+        frame.charge(sum([cost(value, dear) for value in values]))
         return implementation(*values)
 
     return metered

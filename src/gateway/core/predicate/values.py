@@ -48,9 +48,9 @@ class Frame:
             raise PredicateError(f"it takes more than {MAX_STEPS} steps")
 
 
-def cost(value: object) -> int:
-    """Steps that it takes to hand a text, list or map to a function."""
-    return len(value) // ENTRIES_PER_STEP if isinstance(value, str | list | tuple | Mapping) else 0
+def cost(value: object, dear: int) -> int:
+    """Steps that it takes to hand a text, list or map to a function that is so `dear`."""
+    return len(value) * dear // ENTRIES_PER_STEP if isinstance(value, str | list | tuple | Mapping) else 0
 
 
 def equal(left: object, right: object, frame: Frame) -> bool:

@@ -17,7 +17,7 @@ def _chained(left: Sequence[object], right: Sequence[object]) -> list[object]:
 
 
 FUNCTIONS: Functions = {
-    "_+_": (Overload((ANY_LIST, ANY_LIST), ANY_LIST, _chained),),
+    "_+_": (Overload((ANY_LIST, ANY_LIST), ANY_LIST, _chained, dear=1),),
     "size": tuple(
         Overload((kind,), INT, len, member=member) for kind in (ANY_LIST, ANY_MAP) for member in (False, True)
     ),

@@ -100,8 +100,8 @@ def _shown(part: Callable[[datetime], int], instant: Timestamp, zone: tzinfo = U
 
 
 def _accessor(part: Callable[[datetime], int]) -> tuple[Overload, ...]:
-    def in_zone(tools: Tools, name: str) -> Implementation:
-        return partial(_shown, part, zone=_zone(tools, name))
+    def in_zone(tools: Tools, name: str) -> tuple[Implementation, int]:
+        return partial(_shown, part, zone=_zone(tools, name)), 0
 
     return (
         Overload((TIMESTAMP,), INT, partial(_shown, part), member=True),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable
 
-from gateway.core.predicate.bounds import MAX_TEXT
+from gateway.core.predicate.bounds import INSTRUCTIONS_PER_STEP, MAX_TEXT
 from gateway.core.predicate.overloads import Functions, Implementation, Overload, Tools, written_out
 from gateway.core.predicate.types import BOOL, INT, STRING, list_of
 from gateway.core.predicate.values import PredicateError
@@ -76,12 +76,13 @@ def _index_of(text: str, part: str, start: int = 0) -> int:
     return text.find(part, start)
 
 
-def _search(tools: Tools, pattern: str) -> Implementation:
-    return tools.compile_search(pattern)
+def _search(tools: Tools, pattern: str) -> tuple[Implementation, int]:
+    found, size = tools.compile_search(pattern)
+    return found, 1 + size // INSTRUCTIONS_PER_STEP
 
 
 FUNCTIONS: Functions = {
-    "_+_": (Overload((STRING, STRING), STRING, _joined),),
+    "_+_": (Overload((STRING, STRING), STRING, _joined, dear=1),),
     "size": (Overload((STRING,), INT, len), Overload((STRING,), INT, len, member=True)),
     "startsWith": (Overload((STRING, STRING), BOOL, str.startswith, member=True),),
     "endsWith": (Overload((STRING, STRING), BOOL, str.endswith, member=True),),
@@ -90,16 +91,16 @@ FUNCTIONS: Functions = {
         Overload((STRING, STRING), BOOL, written_out, member=True, prepare=_search),
         Overload((STRING, STRING), BOOL, written_out, prepare=_search),
     ),
-    "lowerAscii": (Overload((STRING,), STRING, _lower, member=True),),
-    "upperAscii": (Overload((STRING,), STRING, _upper, member=True),),
+    "lowerAscii": (Overload((STRING,), STRING, _lower, member=True, dear=1),),
+    "upperAscii": (Overload((STRING,), STRING, _upper, member=True, dear=1),),
     "trim": (Overload((STRING,), STRING, _trim, member=True),),
     "split": (
-        Overload((STRING, STRING), list_of(STRING), _split, member=True),
-        Overload((STRING, STRING, INT), list_of(STRING), _split, member=True),
+        Overload((STRING, STRING), list_of(STRING), _split, member=True, dear=1),
+        Overload((STRING, STRING, INT), list_of(STRING), _split, member=True, dear=1),
     ),
     "join": (
-        Overload((list_of(STRING),), STRING, _join, member=True),
-        Overload((list_of(STRING), STRING), STRING, _join, member=True),
+        Overload((list_of(STRING),), STRING, _join, member=True, dear=1),
+        Overload((list_of(STRING), STRING), STRING, _join, member=True, dear=1),
     ),
     "substring": (
         Overload((STRING, INT), STRING, _substring, member=True),
