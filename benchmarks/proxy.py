@@ -54,6 +54,9 @@ async def instance(_: int) -> int:
 
 
 class _Deaf:
+    def view_age(self, service: str) -> float | None:  # noqa: ARG002
+        return None
+
     def request_ended(self, record: RequestRecord) -> None:
         pass
 

@@ -55,6 +55,7 @@ from gateway.telemetry import logs
 from gateway.telemetry.access import AccessLog
 from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
 from gateway.telemetry.observer import Observer
+from gateway.telemetry.redaction import Redaction
 from gateway.telemetry.sources import MetricSources
 
 logger = logging.getLogger("gateway")
@@ -109,16 +110,19 @@ class _Sink:
         authenticators: Authenticators,
         pipelines: Pipelines,
         rates: RateLimits,
+        redaction: Redaction,
         upstream: Upstream,
     ) -> None:
         self._conductor = conductor
         self._authenticators = authenticators
         self._pipelines = pipelines
         self._rates = rates
+        self._redaction = redaction
         self._upstream = upstream
 
     def routes(self, routes: Sequence[Route]) -> None:
         self._authenticators.follow(routes)
+        self._redaction.follow(routes)
         self._conductor.apply_routes(routes)
         names = frozenset(route.name for route in routes)
         self._pipelines.retain(names)
@@ -177,10 +181,13 @@ class App:
         self._fetcher = Fetcher(AddressPolicy(denied=settings.denied_addresses).check)
         self._authenticators = Authenticators(self._fetcher, Time(loop.time, time.time, asyncio.sleep, random.random))
         self._pipelines = Pipelines(makers(self._authenticators, self._rates, compile_groups))
-        self._sink = _Sink(self._conductor, self._authenticators, self._pipelines, self._rates, self._upstream)
+        redaction = Redaction(settings.redact_headers, settings.redact_query, settings.log_headers)
+        self._sink = _Sink(
+            self._conductor, self._authenticators, self._pipelines, self._rates, redaction, self._upstream
+        )
         self._discovery = self._new_discovery()
         self._metrics = Metrics(self._metric_sources(), gateway_id=settings.gateway_id, mode=settings.mode)
-        observer = Observer(self._metrics, self._access)
+        observer = Observer(self._metrics, self._access, redaction, self._view_age)
         self._listener = Listener(self._conductor, self._pipelines, self._upstream, proxy_options, observer)
         self._admin = AdminServer(self, settings.admin_listen.host, settings.admin_listen.port)
 
@@ -301,6 +308,9 @@ class App:
             },
         )
 
+    def _view_age(self, service: str) -> float | None:
+        return self._discovery.view_age(service)
+
     def _predicate_failed(self, route: str) -> None:
         self._metrics.predicate_failed(route, "when")
 
@@ -388,6 +398,7 @@ def _proxy_options(settings: Settings) -> ProxyOptions:
         gateway_id=settings.gateway_id,
         listening_socket=bind(settings.listen_host, settings.listen.port, "--listen"),
         trusted_hops=settings.trusted_hops,
+        trace_ratio=settings.trace_ratio,
         max_connections=settings.max_connections,
         keep_alive=settings.keep_alive,
         head_timeout=settings.head_timeout,

@@ -100,6 +100,7 @@ PositiveSize = Annotated[int, BeforeValidator(parse_size), Field(ge=1)]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Endpoint = Annotated[Address, BeforeValidator(parse_address), PlainSerializer(str), NoDecode]
+Names = Annotated[tuple[Annotated[str, Field(pattern=r"^[!-~]{1,128}$")], ...], BeforeValidator(_split), NoDecode]
 Networks = Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], BeforeValidator(_split), NoDecode]
 KeyPart = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
 KeyPath = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$", max_length=256)]
@@ -261,6 +262,26 @@ class Settings(BaseSettings):
     )
     access_log: str = _setting(
         "on", "Logs", "`on`: one JSON line for each request to standard output; `off`; or the path of a file."
+    )
+
+    log_headers: Annotated[Names, Field(max_length=16)] = _setting(
+        (), "Logs", "Request headers that are added to the line of the access log, such as `user-agent, referer`."
+    )
+    redact_headers: Names = _setting(
+        "authorization,cookie,set-cookie,x-api-key,proxy-authorization",
+        "Logs",
+        "Headers whose values are told as `***`, in addition to those that routes take credentials from.",
+    )
+    redact_query: Names = _setting(
+        "access_token,api_key,apikey,auth,client_secret,code,id_token,jwt,key,passwd,password,refresh_token,secret,"
+        "session,sig,signature,token",
+        "Logs",
+        "Query parameters whose values are told as `***`, in addition to those that routes take credentials from. "
+        "Upper case and lower, `-` and `_` are the same here.",
+    )
+
+    trace_ratio: Annotated[float, Field(ge=0, le=1)] = _setting(
+        0.01, "Traces", "Share of requests whose trace is recorded, unless a trusted hop has decided that."
     )
 
     journal: Path | None = _setting(

@@ -36,7 +36,7 @@ async def test_hop_headers_end_here_both_ways() -> None:
         response = await proxy.ask(request("/", *lines))
         assert upstream.last.value("x-kept") == "yes"
         assert {name for name, _ in upstream.last.fields} == {
-            *("host", "x-kept", "via", "x-request-id", "forwarded", "x-real-ip"),
+            *("host", "x-kept", "via", "x-request-id", "traceparent", "forwarded", "x-real-ip"),
             *("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port"),
         }
         assert {name for name, _ in response.fields} == {

@@ -32,6 +32,9 @@ class Records:
         self.all: list[RequestRecord] = []
         self._more = asyncio.Event()
 
+    def view_age(self, service: str) -> float | None:
+        return 1.5
+
     def request_ended(self, record: RequestRecord) -> None:
         self.all.append(record)
         self._more.set()

@@ -22,6 +22,9 @@ from tests.support.pipelines import all_stages
 
 
 class _Deaf:
+    def view_age(self, service: str) -> float | None:
+        return None
+
     def request_ended(self, record: RequestRecord) -> None:
         pass
 

@@ -10,14 +10,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import pytest
+from multidict import CIMultiDict
 from opentelemetry.sdk.metrics.export import HistogramDataPoint
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.core.breaker import CircuitState
+from gateway.core.facts import RequestFacts
 from gateway.core.model import CircuitMode, Health, Instance, InstanceKey, Outcome, Reason
 from gateway.core.views import CircuitView, Counters, RouteLoad
 from gateway.journal.properties import Property
+from gateway.proxy.records import AttemptRecord, RequestRecord
 from gateway.telemetry import durations
 from gateway.telemetry.access import AccessEntry, AccessLog
 from gateway.telemetry.durations import DurationHistogram
@@ -25,7 +28,9 @@ from gateway.telemetry.instruments import COUNTERS, GAUGES
 from gateway.telemetry.lag import LoopLag
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observer import Observer
+from gateway.telemetry.redaction import Redaction
 from gateway.telemetry.sources import MetricSources
+from gateway.telemetry.trace_context import TraceContext
 
 ONE = Instance(InstanceKey("dc1", "n1", "orders-1"), "orders", "127.0.0.1", 1, weight_passing=10)
 CIRCUIT = CircuitView(ONE.key, "orders", CircuitState.CLOSED, CircuitMode.ENFORCE, 0.0, None, 0, 0, 2)
@@ -305,32 +310,41 @@ async def test_recording_is_cheap(metrics: Metrics) -> None:
     assert cost < 15
 
 
-@dataclass
-class Attempt:
-    instance: Instance
-    result: int | str
-    duration: float
+FACTS = RequestFacts(
+    "GET", "x", "/orders", "page=2&token=s3cret", CIMultiDict({"User-Agent": "curl", "Cookie": "a=b"}), ""
+)
+CONTEXT = TraceContext("ab" * 16, None, "cd" * 8, sampled=False)
 
 
-@dataclass
-class Record:
-    method: str = "GET"
-    path: str = "/orders"
-    route: str | None = "orders"
-    status: int | None = 200
-    outcome: Outcome = Outcome.RESPONDED
-    reason: Reason | None = None
-    duration: float = 0.1
-    attempts: int = 2
-    instance: Instance | None = ONE
-    bytes_in: int = 1
-    bytes_out: int = 2
-    request_id: str = "r1"
-    ticket: int | None = 7
-    client_ip: str = "10.0.0.1"
-    identity: str | None = None
-    detail: str | None = None
-    trace: tuple[Attempt, ...] = (Attempt(ONE, "reset", 0.05), Attempt(ONE, 200, 0.04))
+def _record() -> RequestRecord:
+    return RequestRecord(
+        method="GET",
+        path="/orders",
+        route="orders",
+        status=200,
+        outcome=Outcome.RESPONDED,
+        reason=None,
+        duration=0.25,
+        attempts=2,
+        instance=ONE,
+        bytes_in=1,
+        bytes_out=2,
+        request_id="r1",
+        ticket=7,
+        client_ip="10.0.0.1",
+        detail=None,
+        trace=(
+            AttemptRecord(ONE, 0.1, 0.2, "1" * 16, "reset", connect=0.01, duration=0.05),
+            AttemptRecord(ONE, 0.15, 1.25, "2" * 16, 200, connect=0.02, first_byte=0.03, duration=0.04),
+        ),
+        queue=0.1,
+        facts=FACTS,
+        context=CONTEXT,
+    )
+
+
+def _no_age(service: str) -> float | None:
+    return None
 
 
 class Entries(AccessLog):
@@ -345,9 +359,12 @@ class Entries(AccessLog):
 
 async def test_a_record_goes_to_metrics_and_access_log(metrics: Metrics) -> None:
     entries = Entries()
-    observer = Observer(metrics, entries)
-    observer.request_ended(Record())
-    observer.request_ended(Record(status=404, route=None, outcome=Outcome.REJECTED, reason=Reason.NO_ROUTE, trace=()))
+    observer = Observer(
+        metrics, entries, Redaction(["cookie"], ["token"], ["user-agent", "cookie", "referer"]), _no_age
+    )
+    observer.request_ended(_record())
+    refused = replace(_record(), status=404, route=None, outcome=Outcome.REJECTED, reason=Reason.NO_ROUTE, trace=())
+    observer.request_ended(refused)
     samples = await _scrape(metrics)
     assert _get(samples, "gateway_attempt_failures_total", service="orders", kind="reset") == 1
     assert _get(samples, "gateway_refusals_total", reason="no_route") == 1
@@ -355,8 +372,16 @@ async def test_a_record_goes_to_metrics_and_access_log(metrics: Metrics) -> None
     assert first.ticket == 7
     assert first.tries == (("dc1/n1/orders-1", "reset", 0.05), ("dc1/n1/orders-1", "200", 0.04))
     assert first.ts <= datetime.now(UTC)
-    assert (second.reason, second.outcome, second.tries) == (
-        "no_route",
-        "rejected",
-        (),
-    )
+    assert (first.duration, first.queue, first.connect, first.first_byte) == (0.25, 0.1, 0.02, 0.03)
+    assert (first.view_age, first.trace_id) == (1.25, CONTEXT.trace_id)
+    assert (first.query, first.headers) == ("page=2&token=***", {"user-agent": "curl", "cookie": "***"})
+    assert (second.reason, second.outcome, second.tries) == ("no_route", "rejected", ())
+    assert (second.connect, second.first_byte, second.view_age) == (None, None, None)
+
+
+async def test_what_could_not_be_read_has_a_line_too(metrics: Metrics) -> None:
+    entries = Entries()
+    observer = Observer(metrics, entries, Redaction((), (), ["user-agent"]), _no_age)
+    observer.request_ended(replace(_record(), facts=None, context=None, trace=()))
+    (entry,) = entries.seen
+    assert (entry.query, entry.headers, entry.trace_id) == ("", {}, None)

@@ -141,6 +141,11 @@ class Mirror:
             if watched.view.confirmed.is_set()
         }
 
+    def view(self, service: str) -> View | None:
+        """None where the service is not wanted."""
+        watched = self._services.get(service)
+        return None if watched is None else watched.view
+
     def views(self) -> Iterator[View]:
         for watched in self._services.values():
             yield watched.view

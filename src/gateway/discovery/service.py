@@ -162,6 +162,11 @@ class Discovery:
         every = (*self._configuration.views, *self._mirror.views())
         return [view.state_at(now, seen_at, lost) for view in every]
 
+    def view_age(self, service: str) -> float | None:
+        """The `age` in `views` of a service; None where it has none."""
+        view = self._mirror.view(service)
+        return None if view is None else view.age_at(self._clock(), self._lighthouse.seen_at, self._lighthouse.lost)
+
     def rejections(self) -> Sequence[Rejection]:
         """The keys whose newest version is not in force, by key."""
         return self._configuration.rejections

@@ -91,17 +91,14 @@ class View:
 
         A query parked at a Consul that answers and has a leader is confirmation: it would return on a change.
         """
-        confirmed = self._confirmed_at
         state, error = self.state, self.error
         if state == "live" and lost is not None:
             state, error = "stale", lost
-        elif state == "live" and self.parked and consul_seen_at is not None and confirmed is not None:
-            confirmed = max(confirmed, consul_seen_at)
         return ViewState(
             name=self.name,
             state=state,
             index=self.index,
-            age=None if confirmed is None else max(0.0, now - confirmed),
+            age=self.age_at(now, consul_seen_at, lost),
             error=error,
             last_change=self._last_change,
             wakeups=self.wakeups,
@@ -109,6 +106,15 @@ class View:
             throttled=self.throttled,
             left_out=self.left_out,
         )
+
+    def age_at(self, now: float, consul_seen_at: float | None, lost: str | None) -> float | None:
+        """The `age` of `state_at` alone."""
+        confirmed = self._confirmed_at
+        if confirmed is None:
+            return None
+        if self.state == "live" and lost is None and self.parked and consul_seen_at is not None:
+            confirmed = max(confirmed, consul_seen_at)
+        return max(0.0, now - confirmed)
 
     def _become(self, state: State, error: str | None) -> None:
         if state != self.state:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
+from time import perf_counter
 
 from aiohttp import ClientError
 from aiohttp.http import HttpProcessingError, RawResponseMessage
@@ -38,7 +39,11 @@ class AiohttpUpstream:
 
     async def send(self, attempt: Attempt, request: UpstreamRequest) -> AiohttpResponse:
         pool = self._pool(attempt)
-        connection = await pool.acquire()
+        began = perf_counter()
+        try:
+            connection = await pool.acquire()
+        finally:
+            request.connect_time = perf_counter() - began
         exchange = AiohttpResponse(pool, connection, request, self._options)
         try:
             await exchange.begin()

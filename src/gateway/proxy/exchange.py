@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, TypeVar
 
 from aiohttp import web
 
@@ -28,11 +29,13 @@ from gateway.proxy.responses import framing, response_head, stream
 from gateway.proxy.streams import PipedTunnel
 from gateway.proxy.tunnels import Relay
 from gateway.proxy.upstream import ClientBodyFailure, UpstreamFailure, UpstreamRequest, UpstreamResponse
+from gateway.telemetry.trace_context import TraceContext, new_span_id, trace_context
 
 if TYPE_CHECKING:
     from gateway.proxy.forwarding import Forwarder
 
-_ABANDONED = "abandoned"
+_Decided = TypeVar("_Decided")
+
 _SWITCHING_PROTOCOLS = 101
 _TICK = 0.002
 """Seconds by which an event loop may call before the time."""
@@ -45,12 +48,12 @@ class Exchange:
 
     __slots__ = (
         "_attempt",
-        "_attempt_began",
         "_began",
         "_body",
         "_bytes_out",
         "_call",
         "_connection",
+        "_context",
         "_deadline",
         "_detail",
         "_forwarder",
@@ -58,14 +61,17 @@ class Exchange:
         "_loop",
         "_outcome",
         "_outgoing",
+        "_queue",
         "_reason",
         "_request",
         "_request_id",
         "_route",
         "_stages",
+        "_started",
         "_status",
         "_ticket",
         "_trace",
+        "_trying",
         "keep_alive",
     )
 
@@ -75,6 +81,9 @@ class Exchange:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
+        self._started = perf_counter()
+        """For what is told of it: the loop's time moves in steps of a millisecond."""
+        self._context: TraceContext | None = None
         self._inbound: Inbound | None = None
         self._route: Route | None = None
         self._call: Call | None = None
@@ -82,7 +91,6 @@ class Exchange:
         """Those that the request went through."""
         self._ticket: Ticket | None = None
         self._attempt: Attempt | None = None
-        self._attempt_began = 0.0
         self._body: RequestBody | None = None
         self._outgoing: UpstreamRequest | None = None
         self._deadline: float | None = None
@@ -92,7 +100,10 @@ class Exchange:
         self._status: int | None = None
         self._request_id = ""
         self._bytes_out = 0
+        self._queue = 0.0
         self._trace: list[AttemptRecord] = []
+        self._trying: AttemptRecord | None = None
+        """The last of the trace, until it has ended."""
         self.keep_alive = False
 
     async def run(self) -> None:
@@ -115,7 +126,14 @@ class Exchange:
     async def _run(self) -> None:
         forwarder, connection = self._forwarder, self._connection
         trusted = forwarder.forwarding.trusts(connection.peer)
-        self._request_id = request_id(self._request.headers.getall("X-Request-Id", ()) if trusted else (), trusted)
+        headers = self._request.headers
+        self._request_id = request_id(headers.getall("X-Request-Id", ()) if trusted else (), trusted)
+        self._context = trace_context(
+            headers.getall("traceparent", ()),
+            headers.getall("tracestate", ()),
+            trusted=trusted,
+            ratio=forwarder.options.trace_ratio,
+        )
         inbound = self._inbound = forwarder.reader.read(self._request, connection.peer)
         route = self._route = self._matched(inbound.facts)
         if route is None:
@@ -131,7 +149,7 @@ class Exchange:
         if answer is not None:
             self._answer(answer)
             return
-        decision: Send | Reject | Broken | None = await forwarder.conductor.admit(route, inbound.facts)
+        decision: Send | Reject | Broken | None = await self._queued(forwarder.conductor.admit(route, inbound.facts))
         while isinstance(decision, Send):
             decision = await self._try(decision.attempt)
         if isinstance(decision, Reject):
@@ -207,13 +225,13 @@ class Exchange:
         """What to do next; None where the response has been delivered."""
         conductor, ticket, body = self._forwarder.conductor, attempt.ticket, self._body
         self._ticket, self._attempt = ticket, attempt
-        now = self._attempt_began = self._loop.time()
         if attempt.number > 1:
-            if self._is_late(now):
+            if self._is_late(self._loop.time()):
                 return conductor.reject(ticket, Reason.UPSTREAM_TIMEOUT)
             if body is not None:
                 body.restart()
-        request = self._prepared(attempt.instance)
+        trying = self._begun(attempt.instance)
+        request = self._prepared(trying)
         request.deadline = self._deadline
         try:
             response = await self._forwarder.upstream.send(attempt, request)
@@ -225,10 +243,12 @@ class Exchange:
                 # The request's time has run out, of which this instance may have had but little.
                 return conductor.reject(ticket, Reason.UPSTREAM_TIMEOUT)
             replayable = not late and (body is None or body.replayable)
-            return _not_delivered(await conductor.report(attempt, Failure(failure.kind, replayable)))
+            decided = await self._queued(conductor.report(attempt, Failure(failure.kind, replayable)))
+            return _not_delivered(decided)
         except ClientBodyFailure as failure:
             self._note(failure.reason.value, failure.detail)
             return conductor.reject(ticket, failure.reason)
+        trying.first_byte, trying.result = self._since(trying), response.status
         self._deadline = request.deadline
         try:
             decision = conductor.process(attempt, Head(response.status, body is None or body.replayable))
@@ -238,23 +258,31 @@ class Exchange:
             self._note(response.status, None)
         finally:
             response.close()
-        return _not_delivered(await decision.wait() if isinstance(decision, Waiting) else decision)
+        return _not_delivered(await self._queued(decision.wait()) if isinstance(decision, Waiting) else decision)
+
+    async def _queued(self, decision: Awaitable[_Decided]) -> _Decided:
+        began = perf_counter()
+        try:
+            return await decision
+        finally:
+            self._queue += perf_counter() - began
 
     def _is_late(self, now: float) -> bool:
         return self._deadline is not None and now >= self._deadline - _TICK
 
-    def _prepared(self, instance: Instance) -> UpstreamRequest:
-        """What goes upstream, the same for all attempts but for what stages say to each instance."""
-        call = self._call
+    def _prepared(self, trying: AttemptRecord) -> UpstreamRequest:
+        """What goes upstream, the same for all attempts but for their spans, and what stages say to each instance."""
+        call, context = self._call, self._context
         assert call is not None
+        assert context is not None
         outgoing = self._outgoing
         if outgoing is None:
             outgoing = self._outgoing = self._outgoing_of(call)
-        if call.for_instance:
-            head = RequestHead(call.host, list(call.fields))
-            for change in call.for_instance:
-                change(instance, head)
-            outgoing.host, outgoing.fields = head.host, head.fields
+        outgoing.connect_time = 0.0
+        head = RequestHead(call.host, [*call.fields, *context.fields(trying.span_id)])
+        for change in call.for_instance:
+            change(trying.instance, head)
+        outgoing.host, outgoing.fields = head.host, head.fields
         return outgoing
 
     def _outgoing_of(self, call: Call) -> UpstreamRequest:
@@ -279,7 +307,6 @@ class Exchange:
         forwarder, connection, route, inbound = self._forwarder, self._connection, self._route, self._inbound
         assert route is not None
         assert inbound is not None
-        self._note(response.status, None)
         fields = self._answer_fields(attempt.instance, response)
         if response.status == _SWITCHING_PROTOCOLS:
             await self._tunnel(attempt, response, fields, route)
@@ -393,8 +420,6 @@ class Exchange:
         if self._outcome is Outcome.RESPONDED:
             return
         self._outcome = Outcome.ABANDONED
-        if self._attempt is not None and len(self._trace) < self._attempt.number:
-            self._note(_ABANDONED, None)
         if self._ticket is not None:
             self._forwarder.conductor.abandon(self._ticket)
 
@@ -405,10 +430,22 @@ class Exchange:
 
     # --- the record ---
 
+    def _begun(self, instance: Instance) -> AttemptRecord:
+        age = self._forwarder.observer.view_age(instance.service)
+        trying = self._trying = AttemptRecord(instance, perf_counter() - self._started, age, new_span_id())
+        self._trace.append(trying)
+        return trying
+
+    def _since(self, trying: AttemptRecord) -> float:
+        return perf_counter() - self._started - trying.began
+
     def _note(self, result: int | str, detail: str | None) -> None:
-        """What became of the present attempt."""
-        assert self._attempt is not None
-        self._trace.append(AttemptRecord(self._attempt.instance, result, self._loop.time() - self._attempt_began))
+        """What became of the present attempt, which has ended."""
+        trying = self._trying
+        assert trying is not None
+        trying.result, trying.duration, self._trying = result, self._since(trying), None
+        if self._outgoing is not None:
+            trying.connect = self._outgoing.connect_time
         if detail is not None:
             self._detail = detail
 
@@ -417,6 +454,8 @@ class Exchange:
         inbound, attempt, body = self._inbound, self._attempt, self._body
         instance: Instance | None = None if attempt is None else attempt.instance
         identity = None if self._call is None else self._call.identity
+        if self._trying is not None:
+            self._note(self._trying.result, None)
         return RequestRecord(
             method=self._request.method,
             path="" if inbound is None else inbound.facts.path,
@@ -424,7 +463,10 @@ class Exchange:
             status=self._status,
             outcome=self._outcome,
             reason=self._reason,
-            duration=self._loop.time() - self._began,
+            duration=perf_counter() - self._started,
+            queue=self._queue,
+            facts=None if inbound is None else inbound.facts,
+            context=self._context,
             attempts=len(self._trace),
             instance=instance,
             bytes_in=0 if body is None else body.received,

@@ -27,6 +27,8 @@ HOP_BY_HOP = frozenset(
 )
 _FRAMING = frozenset({"content-length", "expect", "host"})
 """Written anew for each leg."""
+_TRACE_CONTEXT = frozenset({"traceparent", "tracestate"})
+"""Written anew for each attempt."""
 _FORWARDING = frozenset({"forwarded", "via", "x-real-ip", "x-request-id"})
 _FORWARDING_PREFIX = "x-forwarded-"
 _OURS_PREFIX = "x-gateway-"
@@ -34,7 +36,7 @@ _OURS = frozenset({"x-consul-token"})
 
 _PASS, _DROP, _KEEP = range(3)
 _REQUEST_ACTION = {
-    **dict.fromkeys(HOP_BY_HOP | _FRAMING | _OURS, _DROP),
+    **dict.fromkeys(HOP_BY_HOP | _FRAMING | _TRACE_CONTEXT | _OURS, _DROP),
     **dict.fromkeys(_FORWARDING, _KEEP),
     **dict.fromkeys((_FORWARDING_PREFIX + part for part in ("for", "host", "port", "proto")), _KEEP),
     **dict.fromkeys(("accept", "accept-encoding", "accept-language", "cookie", "user-agent", "content-type"), _PASS),

@@ -21,7 +21,9 @@ class ProxyOptions:
     listening_socket: socket.socket | None = None
     """A bound socket to serve instead of `host` and `port`: one that workers or a restart hand on."""
     trusted_hops: tuple[IPv4Network | IPv6Network, ...] = ()
-    """Peers in these networks are believed when they say for whom they forward."""
+    """Peers in these networks are believed when they say for whom they forward, and that a trace is recorded."""
+    trace_ratio: float = 0.0
+    """Share of the requests of others whose trace is recorded."""
 
     max_connections: int = 10_000
     """Client connections at once; beyond it the oldest idle one is closed, or the new one where none is idle."""

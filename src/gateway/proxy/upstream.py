@@ -57,6 +57,7 @@ class UpstreamRequest:
     `host` None is the instance's own address. `upgrade` is the protocol to ask for. Time-outs are seconds, 0 is none;
     `deadline` is the loop's time by which a response head has to be there. While the client is still sending its body
     no clock of the response runs (the body has its own); `deadline` begins anew when the upload is complete.
+    `connect_time` is told back: seconds until there was a connection, or none could be had.
     """
 
     method: str
@@ -69,6 +70,7 @@ class UpstreamRequest:
     request_timeout: float = 0.0
     idle_timeout: float = 0.0
     deadline: float | None = None
+    connect_time: float = 0.0
 
 
 class Tunnel(Protocol):

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from queue import SimpleQueue
@@ -28,22 +29,35 @@ _log = logging.getLogger(__name__)
 
 
 class AccessEntry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One request that ended. `duration` is seconds; fields that are empty are left out of the line."""
+    """One request that ended. Times are seconds; fields that are empty are left out of the line."""
 
     ts: datetime
     method: str
     path: str
     outcome: str
     duration: float
+    """In all, until the last byte."""
     client_ip: str
     request_id: str
+    trace_id: str | None = None
     ticket: int | None = None
     """Its number in the journal."""
     status: int | None = None
+    query: str = ""
+    """Redacted, as `headers` are: those that the operator named."""
+    headers: Mapping[str, str] = {}
     route: str | None = None
     reason: str | None = None
     instance: str | None = None
+    view_age: float | None = None
+    """Of the view of the service when the instance was picked."""
     attempts: int = 0
+    queue: float = 0.0
+    """Until there was a place to be sent to, for all attempts together."""
+    connect: float | None = None
+    """Of the last attempt: until it had a connection; next to nothing where one was kept."""
+    first_byte: float | None = None
+    """Of the last attempt: from its beginning until the head of the response had come."""
     bytes_in: int = 0
     bytes_out: int = 0
     identity: str | None = None
@@ -175,4 +189,5 @@ def _cleaned(entry: AccessEntry) -> AccessEntry:
     tries = tuple(
         (clean(instance, 256), clean(result, 64), duration) for instance, result, duration in entry.tries[:16]
     )
-    return msgspec.structs.replace(entry, tries=tries, **changes)
+    headers = {name: clean(value, 512) for name, value in entry.headers.items()}
+    return msgspec.structs.replace(entry, tries=tries, headers=headers, **changes)

@@ -2,69 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Protocol
 
-from gateway.core.model import Instance, Outcome, Reason
+from gateway.core.model import Outcome
 from gateway.telemetry.access import AccessEntry, AccessLog
 from gateway.telemetry.metrics import Metrics
-
-
-class AttemptLike(Protocol):
-    @property
-    def instance(self) -> Instance: ...
-    @property
-    def result(self) -> int | str: ...
-    @property
-    def duration(self) -> float: ...
-
-
-class RecordLike(Protocol):
-    """What is read of a request that ended; durations in seconds."""
-
-    @property
-    def method(self) -> str: ...
-    @property
-    def path(self) -> str: ...
-    @property
-    def route(self) -> str | None: ...
-    @property
-    def status(self) -> int | None: ...
-    @property
-    def outcome(self) -> Outcome: ...
-    @property
-    def reason(self) -> Reason | None: ...
-    @property
-    def duration(self) -> float: ...
-    @property
-    def attempts(self) -> int: ...
-    @property
-    def instance(self) -> Instance | None: ...
-    @property
-    def bytes_in(self) -> int: ...
-    @property
-    def bytes_out(self) -> int: ...
-    @property
-    def request_id(self) -> str: ...
-    @property
-    def ticket(self) -> int | None: ...
-    @property
-    def client_ip(self) -> str: ...
-    @property
-    def identity(self) -> str | None: ...
-    @property
-    def detail(self) -> str | None: ...
-    @property
-    def trace(self) -> Sequence[AttemptLike]: ...
+from gateway.telemetry.records import RecordLike
+from gateway.telemetry.redaction import Redaction
 
 
 class Observer:
     """Told once of each request, in the event loop."""
 
-    def __init__(self, metrics: Metrics, access: AccessLog) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        access: AccessLog,
+        redaction: Redaction,
+        view_age: Callable[[str], float | None],
+    ) -> None:
         self._metrics = metrics
         self._access = access
+        self._redaction = redaction
+        self.view_age = view_age
 
     def request_ended(self, record: RecordLike) -> None:
         metrics = self._metrics
@@ -72,25 +33,34 @@ class Observer:
         for attempt in record.trace:
             metrics.attempt_ended(attempt.instance.service, attempt.result, attempt.duration)
         if self._access.enabled:
-            self._access.write(_entry(record))
+            self._access.write(_entry(record, self._redaction))
 
 
-def _entry(record: RecordLike) -> AccessEntry:
+def _entry(record: RecordLike, redaction: Redaction) -> AccessEntry:
     tries: tuple[tuple[str, str, float], ...] = ()
     if len(record.trace) > 1 or record.outcome is not Outcome.RESPONDED:
         tries = tuple((str(a.instance.key), str(a.result), round(a.duration, 6)) for a in record.trace)
+    last = record.trace[-1] if record.trace else None
+    facts = record.facts
     return AccessEntry(
         ts=datetime.now(UTC),
         method=record.method,
         path=record.path,
+        query="" if facts is None else redaction.query(facts.query),
+        headers={} if facts is None else redaction.headers(facts.headers),
         route=record.route,
         status=record.status,
         outcome=record.outcome.value,
         reason=record.reason and record.reason.value,
         duration=round(record.duration, 6),
+        queue=round(record.queue, 6),
+        connect=None if last is None else round(last.connect, 6),
+        first_byte=None if last is None or last.first_byte is None else round(last.first_byte, 6),
+        view_age=None if last is None or last.view_age is None else round(last.view_age, 3),
         client_ip=record.client_ip,
         identity=record.identity,
         request_id=record.request_id,
+        trace_id=None if record.context is None else record.context.trace_id,
         ticket=record.ticket,
         instance=None if record.instance is None else str(record.instance.key),
         attempts=record.attempts,

@@ -31,8 +31,8 @@ FRAMING_HEADERS = frozenset(
     }
 )  # fmt: skip
 """Hop-by-hop headers (RFC 9110 §7.6.1), and those that frame or address a message."""
-PROTECTED_HEADERS = FRAMING_HEADERS | {"via"}
-"""With `Via`, which ends circles."""
+PROTECTED_HEADERS = FRAMING_HEADERS | {"via", "traceparent", "tracestate"}
+"""With `Via`, which ends circles, and the trace context, which each attempt has its own of."""
 FORWARDING_HEADERS = frozenset({"forwarded", "via", "x-real-ip", "x-request-id"})
 """What hops say of a request; anyone may claim to be one."""
 FORWARDING_PREFIX = "x-forwarded-"

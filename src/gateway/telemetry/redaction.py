@@ -1,0 +1,66 @@
+"""What must not be told in logs and traces: values of headers and query parameters that carry credentials."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from urllib.parse import unquote_plus
+
+from gateway.core.authentication import PlaceKind
+from gateway.core.facts import Headers
+from gateway.core.model import Route
+
+REDACTED = "***"
+_SEPARATOR = re.compile(r"([&;])")
+"""Servers differ about `;`: as a separator it hides nothing from us."""
+_PART_OF_NAME = re.compile(r"[\[\].]+")
+
+
+class Redaction:
+    """Names compare without case, `-` as `_`, and by each part: `user[password]` is a `password`."""
+
+    def __init__(self, headers: Collection[str], parameters: Collection[str], shown: Sequence[str] = ()) -> None:
+        """`shown` are the request headers that are told at all."""
+        self._shown = tuple(name.lower() for name in shown)
+        self._own_headers, self._own_parameters = _alike(headers), _alike(parameters)
+        self._headers, self._parameters = self._own_headers, self._own_parameters
+
+    def follow(self, routes: Iterable[Route]) -> None:
+        """Adds what these routes take credentials from, instead of what earlier ones did.
+
+        It holds for all requests: a credential that is sent to the wrong path is one still.
+        """
+        places = [method.place for route in routes if route.auth is not None for method in route.auth.methods]
+        headers = _alike(place.name for place in places if place.kind is PlaceKind.HEADER)
+        parameters = _alike(place.name for place in places if place.kind is PlaceKind.QUERY)
+        self._headers = self._own_headers | headers
+        self._parameters = self._own_parameters | parameters
+
+    def query(self, query: str) -> str:
+        """A raw query, its order and spelling kept."""
+        if not query:
+            return query
+        return "".join(map(self._parameter, _SEPARATOR.split(query)))
+
+    def headers(self, headers: Headers) -> Mapping[str, str]:
+        """Those that are shown, where the request has them; of an address in one the query is redacted too."""
+        found = ((name, headers.getall(name, ())) for name in self._shown)
+        return {name: self._header(name, ", ".join(values)) for name, values in found if values}
+
+    def _header(self, name: str, value: str) -> str:
+        if name.replace("-", "_") in self._headers:
+            return REDACTED
+        before, mark, query = value.partition("?")
+        return before + mark + self.query(query)
+
+    def _parameter(self, text: str) -> str:
+        name, sign, _ = text.partition("=")
+        if not sign:
+            return text
+        plain = unquote_plus(name).lower().replace("-", "_")
+        secret = plain in self._parameters or not self._parameters.isdisjoint(_PART_OF_NAME.split(plain))
+        return f"{name}={REDACTED}" if secret else text
+
+
+def _alike(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(name.lower().replace("-", "_") for name in names)
