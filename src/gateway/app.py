@@ -57,6 +57,8 @@ from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.redaction import Redaction
 from gateway.telemetry.sources import MetricSources
+from gateway.telemetry.span_export import SpanExport, otlp_exporter
+from gateway.telemetry.spans import SpanMaker
 
 logger = logging.getLogger("gateway")
 circuit_logger = logging.getLogger("gateway.circuits")
@@ -187,7 +189,8 @@ class App:
         )
         self._discovery = self._new_discovery()
         self._metrics = Metrics(self._metric_sources(), gateway_id=settings.gateway_id, mode=settings.mode)
-        observer = Observer(self._metrics, self._access, redaction, self._view_age)
+        self._spans = _span_export(settings, redaction)
+        observer = Observer(self._metrics, self._access, redaction, self._view_age, self._spans)
         self._listener = Listener(self._conductor, self._pipelines, self._upstream, proxy_options, observer)
         self._admin = AdminServer(self, settings.admin_listen.host, settings.admin_listen.port)
 
@@ -216,6 +219,8 @@ class App:
             self._conductor.close()
             self._metrics.close()
             await self._access.close()
+            if self._spans is not None:
+                await self._spans.close()
             if self._journal is not None:
                 await self._journal.close()
         logger.info("The gateway has stopped.")
@@ -377,6 +382,7 @@ class App:
             rejected_keys=lambda: len(self._discovery.rejections()),
             dropped_instances=lambda: sum(view.left_out for view in self._discovery.views()),
             dropped_log_lines=lambda: self._access.dropped,
+            dropped_spans=lambda: 0 if self._spans is None else self._spans.dropped,
             dropped_journal_events=lambda: 0 if self._journal is None else self._journal.dropped,
             violations=lambda: self._violations.counts if self._settings.monitor else {},
             connections=lambda: self._listener.connections,
@@ -390,6 +396,13 @@ def _journal(settings: Settings) -> Journal | None:
     if settings.journal is None:
         return None
     return Journal(settings.journal, segment=settings.journal_segment, kept=settings.journal_segments)
+
+
+def _span_export(settings: Settings, redaction: Redaction) -> SpanExport | None:
+    exporter = otlp_exporter(settings.trace_endpoint, os.environ)
+    if exporter is None:
+        return None
+    return SpanExport(exporter, SpanMaker(redaction, service=settings.service, gateway_id=settings.gateway_id))
 
 
 def _proxy_options(settings: Settings) -> ProxyOptions:

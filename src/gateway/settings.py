@@ -280,6 +280,12 @@ class Settings(BaseSettings):
         "Upper case and lower, `-` and `_` are the same here.",
     )
 
+    trace_endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$")] | None = _setting(
+        None,
+        "Traces",
+        "URL that spans are sent to by OTLP over HTTP, such as `http://127.0.0.1:4318/v1/traces`. Default: what "
+        "`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` or `OTEL_EXPORTER_OTLP_ENDPOINT` says; without any, none are made.",
+    )
     trace_ratio: Annotated[float, Field(ge=0, le=1)] = _setting(
         0.01, "Traces", "Share of requests whose trace is recorded, unless a trusted hop has decided that."
     )

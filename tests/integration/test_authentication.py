@@ -8,8 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from aiohttp import web
 from tests.integration.conftest import StartGateway
 from tests.support.consul import ConsulAgent, ttl_check
 from tests.support.gateway_process import GatewayProcess, eventually
+from tests.support.serving import serving
 from tests.support.tokens import key_of, key_set, public, token
 
 COMMAND = Path(sys.executable).with_name("gateway")
@@ -85,17 +85,6 @@ class World:
             while (seen := await self.ask(target, *headers)).status != status:
                 pass
         return seen
-
-
-@asynccontextmanager
-async def serving(handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> AsyncIterator[int]:
-    runner = web.ServerRunner(web.Server(handler))
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
 
 
 @pytest.fixture

@@ -79,6 +79,7 @@ class World:
             dropped_instances=lambda: 5,
             dropped_log_lines=lambda: 6,
             dropped_journal_events=lambda: 8,
+            dropped_spans=lambda: 9,
             violations=lambda: self.violations,
             connections=lambda: 7,
         )
@@ -210,6 +211,7 @@ async def test_the_core_and_consul_are_read_at_a_scrape(metrics: Metrics, world:
     assert _get(samples, "gateway_instances_dropped") == 5
     assert _get(samples, "gateway_log_lines_dropped_total") == 6
     assert _get(samples, "gateway_journal_events_dropped_total") == 8
+    assert _get(samples, "gateway_spans_dropped_total") == 9
     assert _get(samples, "gateway_connections") == 7
     assert _get(samples, "gateway_ready") == 1
     assert _labels(samples, "gateway_info")[0]["id"] == "gw-1"

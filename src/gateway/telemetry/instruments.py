@@ -38,6 +38,7 @@ COUNTERS = (
     Instrument(
         "gateway.log.lines.dropped", "", "Access log lines that did not fit the buffer or could not be written."
     ),
+    Instrument("gateway.spans.dropped", "", "Spans that did not fit the queue or could not be delivered."),
     Instrument("gateway.journal.events.dropped", "", "Events that the journal could not keep."),
     Instrument(
         "gateway.monitor.violations",
@@ -90,6 +91,7 @@ def _totals(sources: MetricSources) -> Readings:
         "gateway.keys.rejected": [Observation(sources.rejected_keys())],
         "gateway.instances.dropped": [Observation(sources.dropped_instances())],
         "gateway.log.lines.dropped": [Observation(sources.dropped_log_lines())],
+        "gateway.spans.dropped": [Observation(sources.dropped_spans())],
         "gateway.journal.events.dropped": [Observation(sources.dropped_journal_events())],
         "gateway.monitor.violations": [Observation(n, {"property": name}) for name, n in sources.violations().items()],
         "gateway.connections.dropped": [Observation(sources.connections_dropped())],

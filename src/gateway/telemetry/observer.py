@@ -1,4 +1,4 @@
-"""Where the data plane's records go: the metrics and the access log."""
+"""Where the data plane's records go: the metrics, the access log, and the spans of those that are sampled."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from gateway.telemetry.access import AccessEntry, AccessLog
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.records import RecordLike
 from gateway.telemetry.redaction import Redaction
+from gateway.telemetry.span_export import SpanExport
 
 
 class Observer:
@@ -21,10 +22,12 @@ class Observer:
         access: AccessLog,
         redaction: Redaction,
         view_age: Callable[[str], float | None],
+        spans: SpanExport | None = None,
     ) -> None:
         self._metrics = metrics
         self._access = access
         self._redaction = redaction
+        self._spans = spans
         self.view_age = view_age
 
     def request_ended(self, record: RecordLike) -> None:
@@ -34,6 +37,8 @@ class Observer:
             metrics.attempt_ended(attempt.instance.service, attempt.result, attempt.duration)
         if self._access.enabled:
             self._access.write(_entry(record, self._redaction))
+        if self._spans is not None and record.context is not None and record.context.sampled:
+            self._spans.add(record, record.context)
 
 
 def _entry(record: RecordLike, redaction: Redaction) -> AccessEntry:

@@ -61,6 +61,7 @@ class MetricSources:
     dropped_instances: Callable[[], int] = _none
     """Instances that Consul lists and the gateway leaves out: malformed, or of a denied address."""
     dropped_log_lines: Callable[[], int] = _none
+    dropped_spans: Callable[[], int] = _none
     dropped_journal_events: Callable[[], int] = _none
     violations: Callable[[], Mapping[str, int]] = dict
     """What the monitor found, by each property it watches over; empty where it is off."""
