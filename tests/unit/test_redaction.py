@@ -63,6 +63,11 @@ def test_what_routes_take_credentials_from_is_redacted_for_all_requests() -> Non
     assert redaction.headers(headers)["x-pass"] == "s3cret"
 
 
+def test_credentials_by_definition_are_never_told() -> None:
+    sent = CIMultiDict({"Authorization": "s3cret", "Cookie": "s3cret", "Proxy-Authorization": "s3cret"})
+    assert set(Redaction((), (), tuple(sent)).headers(sent).values()) == {"***"}
+
+
 @pytest.mark.parametrize("name", ["authorization", "cookie", "set-cookie", "x-api-key", "proxy-authorization"])
 def test_by_default_no_usual_credential_is_told(name: str) -> None:
     settings = Settings(log_headers=name)

@@ -88,7 +88,10 @@ async def test_it_is_delivered_without_being_asked(
     await export.close()
 
 
-async def test_a_full_batch_does_not_wait_for_the_clock(export: SpanExport, collector: Collector) -> None:
+async def test_a_full_batch_does_not_wait_for_the_clock(
+    export: SpanExport, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(span_export, "INTERVAL", 60.0)
     for _ in range(span_export.BATCH):
         export.add(RECORD, CONTEXT)
     assert await asyncio.to_thread(collector.asked.wait, 5)

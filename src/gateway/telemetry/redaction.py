@@ -11,6 +11,8 @@ from gateway.core.facts import Headers
 from gateway.core.model import Route
 
 REDACTED = "***"
+_ALWAYS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
+"""Headers that are credentials by definition (RFC 9110 §11, RFC 6265), whatever the operator names."""
 _SEPARATOR = re.compile(r"([&;])")
 """Servers differ about `;`: as a separator it hides nothing from us."""
 _PART_OF_NAME = re.compile(r"[\[\].]+")
@@ -22,7 +24,7 @@ class Redaction:
     def __init__(self, headers: Collection[str], parameters: Collection[str], shown: Sequence[str] = ()) -> None:
         """`shown` are the request headers that are told at all."""
         self._shown = tuple(name.lower() for name in shown)
-        self._own_headers, self._own_parameters = _alike(headers), _alike(parameters)
+        self._own_headers, self._own_parameters = _alike(_ALWAYS | {*headers}), _alike(parameters)
         self._headers, self._parameters = self._own_headers, self._own_parameters
 
     def follow(self, routes: Iterable[Route]) -> None:
