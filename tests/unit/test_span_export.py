@@ -159,6 +159,7 @@ async def test_what_cannot_be_delivered_is_counted_and_told_once(
         (None, {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:3/x"}, "http://127.0.0.1:3/x"),
         (None, {"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, None),
         (None, {}, None),
+        ("http://127.0.0.1:1/here", {"OTEL_SDK_DISABLED": "True"}, None),
     ],
 )
 def test_where_spans_go(

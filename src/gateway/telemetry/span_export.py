@@ -41,12 +41,14 @@ class _Ended(NamedTuple):
 
 
 def otlp_exporter(endpoint: str | None, environment: Mapping[str, str]) -> SpanExporter | None:
-    """Delivers to the URL `endpoint`, or where OpenTelemetry's variables say; None where neither does.
+    """Delivers to the URL `endpoint`, or where OpenTelemetry's variables say; None without either, or where these
+    disable the SDK.
 
     Its other variables (`OTEL_EXPORTER_OTLP_HEADERS`, `…_CERTIFICATE`, `…_TIMEOUT`, `…_COMPRESSION`) hold as well.
     """
     named = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-    if endpoint is None and not any(environment.get(name) for name in named):
+    wanted = endpoint is not None or any(environment.get(name) for name in named)
+    if not wanted or environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return None
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 

@@ -70,25 +70,22 @@ class SpanMaker:
         )
         self._tracer = provider.get_tracer("gateway", __version__)
 
-    def spans(self, record: RecordLike, context: TraceContext, ended: int) -> list[ReadableSpan]:
+    def spans(self, record: RecordLike, context: TraceContext, ended: int) -> Iterator[ReadableSpan]:
         """`ended` is when the request did, in nanoseconds since 1970."""
-        return [*self._spans(record, context, ended)]
-
-    def _spans(self, record: RecordLike, context: TraceContext, ended: int) -> Iterator[ReadableSpan]:
         began = ended - _nanoseconds(record.duration)
         method = record.method if record.method in METHODS else "_OTHER"
         name = method if record.route is None else f"{method} {record.route}"
         error = _error(record)
         above = _parent(context, context.parent_id)
         attributes = _without_empty(self._of_request(record, method) | {"error.type": error})
-        yield from self._span(context, context.span_id, above, name, SpanKind.SERVER, attributes, error, (began, ended))
+        yield self._span(context, context.span_id, above, name, SpanKind.SERVER, attributes, error, (began, ended))
         ours = _parent(context, context.span_id, remote=False)
         for number, attempt in enumerate(record.trace):
             start = began + _nanoseconds(attempt.began)
             times = (start, start + _nanoseconds(attempt.duration))
             error = _attempt_error(attempt)
             attributes = _without_empty(_of_attempt(attempt, method, number) | {"error.type": error})
-            yield from self._span(context, attempt.span_id, ours, method, SpanKind.CLIENT, attributes, error, times)
+            yield self._span(context, attempt.span_id, ours, method, SpanKind.CLIENT, attributes, error, times)
 
     def _span(
         self,
@@ -100,14 +97,14 @@ class SpanMaker:
         attributes: Attributes,
         error: str | None,
         times: tuple[int, int],
-    ) -> Iterator[ReadableSpan]:
+    ) -> ReadableSpan:
         self._ids.trace_id, self._ids.span_id = int(context.trace_id, 16), int(span_id, 16)
         span = self._tracer.start_span(name, parent, kind, attributes, start_time=times[0])
         if error is not None:
             span.set_status(Status(StatusCode.ERROR))
         span.end(times[1])
-        if isinstance(span, ReadableSpan):  # it is none where OTEL_SDK_DISABLED says so
-            yield span
+        assert isinstance(span, ReadableSpan), "the SDK is disabled, which `otlp_exporter` looks at"
+        return span
 
     def _of_request(self, record: RecordLike, method: str) -> dict[str, str | int | float | None]:
         facts = record.facts
