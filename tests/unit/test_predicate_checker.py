@@ -14,7 +14,8 @@ from gateway.core.predicate import (
     compile_program,
 )
 from gateway.core.predicate.bounds import MAX_NESTED_COMPREHENSIONS
-from gateway.core.predicate.types import DYN, INT, STRING, list_of
+from gateway.core.predicate.types import DYN, INT, STRING, Elsewhere, list_of
+from gateway.core.require import REQUIRE
 from gateway.core.when import WHEN
 from gateway.discovery.predicates import TOOLS, compile_when
 
@@ -140,5 +141,10 @@ def test_types_are_told_apart() -> None:
     assert {source: str(compile_program(source, environment, TOOLS).type) for source in kinds} == kinds
 
 
-def test_what_when_knows() -> None:
-    assert list(WHEN) == ["request"]
+def test_what_when_and_require_know() -> None:
+    assert [name for name, variable in WHEN.items() if not isinstance(variable.type, Elsewhere)] == ["request"]
+    assert list(REQUIRE) == ["request", "claims", "identity", "route"]
+
+
+def test_a_name_of_another_predicate_may_be_that_of_a_variable() -> None:
+    compile_when("request.segments.exists(claims, claims == 'a')")

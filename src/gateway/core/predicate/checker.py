@@ -36,6 +36,7 @@ from gateway.core.predicate.types import (
     NOTHING,
     NULL,
     STRING,
+    Elsewhere,
     Field,
     Record,
     Type,
@@ -113,8 +114,11 @@ class _Checker:
                 self.checked.slots[node] = slot
                 return kind
         known = self._variables.get(node.name)
+        if isinstance(known, Elsewhere):
+            raise Misplaced(known.reason, node.at)
         if known is None:
-            names = [*self._variables, *(name for name, _ in self._scope)]
+            here = [name for name, kind in self._variables.items() if not isinstance(kind, Elsewhere)]
+            names = [*here, *(name for name, _ in self._scope)]
             raise Misplaced(f"unknown name {node.name}{nearest(node.name, names)}", node.at)
         return known
 
