@@ -33,6 +33,10 @@ def refusal(source: str) -> tuple[str, int, int]:
         ("zzz", "unknown name zzz; known are request", 1, 1),
         ("true &&\n  request.pth == '/'", "request has no field pth; did you mean path?", 2, 11),
         ("request.path.startWith('/')", "unknown function startWith; did you mean startsWith?", 1, 14),
+        ("[1].exist(x, x == 1)", "unknown function exist; did you mean exists?", 1, 5),
+        ("zzzzz(1)", "unknown function zzzzz", 1, 1),
+        ("request.zzzzz", ("request has no field zzzzz; known are client_ip, cookies, headers, host, method, path, "
+         "query, scheme, segments, time"), 1, 9),
         ("startsWith(request.path, '/')", "startsWith is written behind its first argument: a.startsWith()", 1, 1),
         ("'10.0.0.0/8'.cidr()", "cidr is written in front of its arguments: cidr(a)", 1, 14),
         ("[1].exists(entry, entri == 1)", "unknown name entri; did you mean entry?", 1, 19),
