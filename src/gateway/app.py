@@ -29,7 +29,7 @@ from gateway.discovery.consul_settings import ConsulSettings
 from gateway.discovery.documents import Rejection, describe, describe_policy
 from gateway.discovery.duty import DutyState
 from gateway.discovery.errors import ConsulError
-from gateway.discovery.predicates import compile_when
+from gateway.discovery.predicates import compile_require, compile_when
 from gateway.discovery.regex import compile_full_match, compile_groups
 from gateway.discovery.service import Discovery, DiscoveryOptions
 from gateway.discovery.snapshot import Snapshot
@@ -40,6 +40,7 @@ from gateway.journal.stream import EventListener, EventStream
 from gateway.journal.violations import Violations
 from gateway.journal.writer import Journal
 from gateway.pipeline.authentication import Authenticators, Time
+from gateway.pipeline.authorisation import Authorisation
 from gateway.pipeline.rate_limits import RateLimits
 from gateway.pipeline.stage import Pipelines
 from gateway.pipeline.stages import makers
@@ -170,7 +171,7 @@ class App:
             self._circuit_changed,
             trace=self._trace(),
             compile_when=compile_when,
-            on_predicate_error=self._predicate_failed,
+            on_predicate_error=self._when_failed,
         )
         if self._journal is not None:
             self._journal.begin(lambda: checkpoint.take(self._core))
@@ -182,7 +183,8 @@ class App:
         self._rates = RateLimits(loop.time, settings.rate_limit_keys)
         self._fetcher = Fetcher(AddressPolicy(denied=settings.denied_addresses).check)
         self._authenticators = Authenticators(self._fetcher, Time(loop.time, time.time, asyncio.sleep, random.random))
-        self._pipelines = Pipelines(makers(self._authenticators, self._rates, compile_groups))
+        authorisation = Authorisation(compile_require, self._require_failed)
+        self._pipelines = Pipelines(makers(self._authenticators, authorisation, self._rates, compile_groups))
         redaction = Redaction(settings.redact_headers, settings.redact_query, settings.log_headers)
         self._sink = _Sink(
             self._conductor, self._authenticators, self._pipelines, self._rates, redaction, self._upstream
@@ -316,8 +318,11 @@ class App:
     def _view_age(self, service: str) -> float | None:
         return self._discovery.view_age(service)
 
-    def _predicate_failed(self, route: str) -> None:
+    def _when_failed(self, route: str) -> None:
         self._metrics.predicate_failed(route, "when")
+
+    def _require_failed(self, route: str) -> None:
+        self._metrics.predicate_failed(route, "require")
 
     # --- what the admin surface shows (AdminSources) ---
 

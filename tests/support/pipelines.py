@@ -7,8 +7,10 @@ import random
 import time
 from collections.abc import Callable
 
+from gateway.discovery.predicates import compile_require
 from gateway.discovery.regex import compile_groups
 from gateway.pipeline.authentication import Authenticators, LoadFailed, Time
+from gateway.pipeline.authorisation import Authorisation
 from gateway.pipeline.rate_limits import RateLimits
 from gateway.pipeline.stage import Pipelines
 from gateway.pipeline.stages import makers
@@ -16,7 +18,12 @@ from gateway.pipeline.stages import makers
 
 def all_stages(clock: Callable[[], float], *, rate_keys: int = 1000) -> Pipelines:
     authenticators = Authenticators(_fetch_nothing, Time(clock, time.time, asyncio.sleep, random.random))
-    return Pipelines(makers(authenticators, RateLimits(clock, rate_keys), compile_groups))
+    authorisation = Authorisation(compile_require, _told_nobody)
+    return Pipelines(makers(authenticators, authorisation, RateLimits(clock, rate_keys), compile_groups))
+
+
+def _told_nobody(_: str) -> None:
+    """Failures of predicates are counted by a whole gateway."""
 
 
 async def _fetch_nothing(url: str, /, *, limit: int) -> bytes:

@@ -245,3 +245,37 @@ async def test_a_key_that_names_its_algorithm_verifies_no_other() -> None:
 @pytest.mark.parametrize("source", [KeySetText("{}"), SecretFile("/nonexistent")])
 async def test_without_keys_nobody_gets_in(source: KeySource) -> None:
     assert await note_of(GOOD, replace(POLICY, keys=source)) == "no keys are known"
+
+
+def nested(levels: int) -> list[JsonValue]:
+    found: list[JsonValue] = []
+    for _ in range(levels - 1):
+        found = [found]
+    return found
+
+
+TOO_DEEP = "its claims is nested deeper than 32 levels"
+NOT_COMPUTABLE = "its claims is not JSON, each member once, integers of 64 bits at most"
+
+
+@pytest.mark.parametrize(
+    ("claim", "note"),
+    [
+        (nested(32), TOO_DEEP),
+        ({"a": nested(31)}, TOO_DEEP),
+        (nested(500), TOO_DEEP),
+        (1 << 64, NOT_COMPUTABLE),
+        (-1 << 64, NOT_COMPUTABLE),
+        (10**3000, NOT_COMPUTABLE),
+    ],
+)
+async def test_what_a_predicate_could_not_finish_with_is_no_claim(claim: JsonValue, note: str) -> None:
+    assert await note_of(token("RS256", RSA, {**CLAIMS, "a": claim})) == note
+
+
+@pytest.mark.parametrize("claim", [nested(31), {"a": nested(30)}, (1 << 64) - 1, 1 - (1 << 64)])
+async def test_claims_may_be_as_deep_and_as_large_as_that(claim: JsonValue) -> None:
+    world = World()
+    answer, call = await world.ask(world.route(POLICY), bearer(token("RS256", RSA, {**CLAIMS, "a": claim})))
+    assert answer is None
+    assert call.claims["a"] == claim

@@ -251,8 +251,9 @@ async def test_any_that_none_passes(world: World) -> None:
     assert answer is not None
     assert [value for _, value in answer.fields] == ['Bearer realm="gateway"', 'ApiKey realm="gateway"']
     scoped = ApiKey(IN_HEADER.place, scopes=frozenset({"write"}))
-    answer, _ = await world.ask(world.route(scoped, JWT), ("x-api-key", KEY))
-    refused(answer, Reason.FORBIDDEN)
+    for methods in ((scoped, JWT), (JWT, scoped)):
+        answer, _ = await world.ask(world.route(*methods), ("x-api-key", KEY), bearer("rubbish"))
+        refused(answer, Reason.FORBIDDEN)
 
 
 async def test_all_needs_each_of_them(world: World) -> None:

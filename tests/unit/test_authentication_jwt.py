@@ -195,6 +195,14 @@ async def test_a_route_may_take_fewer_algorithms(world: World) -> None:
     assert (await world.ask(route, bearer(token("PS256", RSA))))[0] is None
 
 
+async def test_a_token_without_kid_is_tried_with_few_keys(world: World) -> None:
+    others = [public(key_of("RSA", 2), kid=f"k{number}") for number in range(8)]
+    route = world.route(replace(POLICY, keys=KeySetText(key_set(*others, public(RSA, kid="mine")).decode())))
+    answer, _ = await world.ask(route, bearer(token("RS256", RSA, kid=None)))
+    assert refused(answer).endswith("its signature is wrong")
+    assert (await world.ask(route, bearer(token("RS256", RSA, kid="mine"))))[0] is None
+
+
 async def test_a_token_without_kid_is_tried_with_all_keys_that_fit(world: World) -> None:
     keys = [public(key_of("RSA", 2), kid="k2"), public(key_of("P-256"), kid="k3"), public(RSA, kid="k1")]
     route = world.route(replace(POLICY, keys=KeySetText(json.dumps({"keys": keys}))))

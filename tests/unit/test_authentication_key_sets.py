@@ -94,6 +94,12 @@ async def test_one_fetch_serves_all_who_wait_and_whose_key_is_known_does_not_wai
     assert world.issuer.asked == asked + 1
 
 
+async def test_a_known_key_that_does_not_fit_is_no_reason_to_fetch(world: World, route: Route) -> None:
+    asked = world.issuer.asked
+    assert not await passes(world, route, bearer(token("RS256", key_of("RSA"), CLAIMS, "old")))
+    assert world.issuer.asked == asked
+
+
 async def test_known_keys_end_when_they_are_stale(world: World, route: Route) -> None:
     assert await passes(world, route, WITH_OLD)
     world.issuer.body = None
@@ -204,8 +210,9 @@ async def test_a_shared_secret_in_a_file(world: World, tmp_path: Path, algorithm
     file = tmp_path / "secret"
     file.write_bytes(b"s" * length + b"\n")
     route = world.route(Jwt(SecretFile(str(file))))
-    given = bearer(token(algorithm, OctKey.import_key(b"s" * length), CLAIMS, None))
-    assert await passes(world, route, given) is good
+    for kid in (None, "whatever the signer calls it"):
+        given = bearer(token(algorithm, OctKey.import_key(b"s" * length), CLAIMS, kid))
+        assert await passes(world, route, given) is good
 
 
 def test_bad_keys_of_a_set_are_left_out_alone() -> None:
@@ -214,7 +221,8 @@ def test_bad_keys_of_a_set_are_left_out_alone() -> None:
         short, 1, {"kty": "RSA"}, {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"},
         {"kty": "EC", "crv": "secp256k1"},
         public(key_of("oct")), {**public(NEW), "use": "enc"}, {**public(NEW), "key_ops": ["sign"]},
-        {**public(NEW), "alg": "RS256"}, {**public(NEW), "kid": 1}, NEW.as_dict(private=True), {"kty": "X"}, {},
+        {**public(NEW), "alg": "RS256"}, {**public(NEW), "alg": ["ES256"]}, {**public(NEW), "kty": ["EC"]},
+         {**public(NEW), "kid": 1}, NEW.as_dict(private=True), {"kty": "X"}, {},
     ]  # fmt: skip
     ring = ring_of_public_set(json.dumps({"keys": [*others, public(OLD, kid="old")]}).encode())
     assert len(ring) == 1

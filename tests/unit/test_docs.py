@@ -90,7 +90,7 @@ def test_metrics_that_are_named_exist() -> None:
 def test_routes_in_the_page_on_authentication_are_accepted() -> None:
     page = ROOT / "docs" / "authentication.md"
     blocks = [*_blocks(page, "yaml"), *_blocks(page, "json")]
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         found = parse_route("example", block.encode(), 1)
         assert isinstance(found, Route), found

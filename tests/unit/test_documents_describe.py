@@ -142,6 +142,7 @@ ROUTE_POLICIES: dict[str, st.SearchStrategy[object]] = {
         rate=RATES | st.lists(RATES, max_size=2, unique_by=str),
     ),
     "networks": _document(allow=NETWORKS, deny=NETWORKS),
+    "require": st.sampled_from(["true", "has(claims.sub)\n&& identity.kind == 'jwt'\n"]),
     "cors": st.just({"origins": []})
     | st.builds(
         lambda origins, rest: {"origins": origins} | rest,
@@ -263,7 +264,7 @@ def test_what_is_not_said_comes_from_the_defaults(document: dict[str, object], o
     assert isinstance(defaults, Defaults)
     route = parse_route("r", _bytes(document), 1, defaults)
     assert isinstance(route, Route)
-    for field in ("timeouts", "retry", "limits", "networks", "cors", "when_empty"):
+    for field in ("timeouts", "retry", "limits", "networks", "cors", "when_empty", "require"):
         if field not in document:
             assert getattr(route, field) == getattr(defaults.route, field)
 
@@ -301,6 +302,7 @@ def test_the_documents_defaults_are_the_cores() -> None:
         fields = getattr(route, part).model_dump(mode="json")
         described = describe(Route("r", 1, (Backend("a"),)))[part]
         assert fields == described
+    assert route.require == Route("r", 1, (Backend("a"),)).require
     policy = ServicePolicyDocument().model_dump(mode="json")
     described_policy = describe_policy(ServicePolicy("s"))
     for part in ("circuit", "retry_budget", "slow_start", "in_flight_per_instance"):

@@ -118,7 +118,20 @@ def test_an_accepted_route_goes_into_a_table_and_takes_requests(raw: bytes) -> N
 
 NAMES = st.sampled_from(
     [
-        *("match", "backends", "service", "weight", "timeouts", "idle", "headers", "x", "when", "set", "circuit"),
+        *(
+            "match",
+            "backends",
+            "service",
+            "weight",
+            "timeouts",
+            "idle",
+            "headers",
+            "x",
+            "when",
+            "require",
+            "set",
+            "circuit",
+        ),
         *("limits", "rate", "by", "networks", "deny", "cors", "origins"),
     ]
 )

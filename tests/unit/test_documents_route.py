@@ -172,6 +172,27 @@ def test_a_good_document_has_no_problems() -> None:
         ({"when": "a" * 4097}, "when", "takes at most 4096 characters"),
         ({"when": ""}, "when", "must not be empty"),
         ({"when": True}, "when", "has to be text (in quotes)"),
+        (
+            {"when": "'admin' in claims.roles"},
+            "when",
+            "claims is known in require alone: a request is authenticated by the route that it takes",
+        ),
+        (
+            {"when": "identity.kind == 'jwt'"},
+            "when",
+            "identity is known in require alone: a request is authenticated by the route that it takes",
+        ),
+        ({"when": "claim.sub == 'a'"}, "when", "unknown name claim; known are request"),
+        ({"require": "'admin' in clams.roles"}, "require", "unknown name clams; did you mean claims?"),
+        ({"require": "identity.ower == ''"}, "require", "identity has no field ower; did you mean owner?"),
+        (
+            {"require": "route.name"},
+            "require",
+            "a predicate is a bool, and this is a string",
+        ),
+        ({"require": "true &&\n1"}, "require", "line 2, column 1 of the predicate: && takes bool, not int"),
+        ({"require": "a" * 4097}, "require", "takes at most 4096 characters"),
+        ({"require": True}, "require", "has to be text (in quotes)"),
     ],
 )
 def test_unknown_fields(document: dict[str, JsonValue], field: str, reason: str) -> None:
@@ -419,10 +440,23 @@ def test_a_field_given_its_built_in_default_still_overrides() -> None:
     assert route.retry == RetryPolicy()
 
 
+def test_what_is_required_comes_from_the_defaults_unless_a_route_says_otherwise() -> None:
+    defaults = parse_defaults(b"route: {require: \"'admin' in claims.roles\"}", 1)
+    assert isinstance(defaults, Defaults)
+    assert accepted(b"backends: [{service: a}]").require == "true"
+    assert accepted(b"backends: [{service: a}]", defaults).require == "'admin' in claims.roles"
+    assert accepted(b"backends: [{service: a}]\nrequire: has(claims.sub)", defaults).require == "has(claims.sub)"
+    assert accepted(b"backends: [{service: a}]\nrequire: 'true'", defaults).require == "true"
+    found = parse_defaults(b"route:\n  require: 'true && clams.a'\n", 1)
+    assert isinstance(found, Rejection)
+    assert (found.line, found.field, found.reason) == (2, "route.require", "unknown name clams; did you mean claims?")
+
+
 PREDICATES = {
     "block": "when: |\n  true\n    && reqest.path == '/'\nbackends: [{service: a}]\n",
     "block with a comment": "when: | # c\n\n      true\n        && reqest.path == '/'\nbackends: [{service: a}]\n",
     "windows": "when: |\r\n  true\r\n    && reqest.path == '/'\r\nbackends: [{service: a}]\r\n",
+    "require": "backends: [{service: a}]\nrequire: |\n  has(claims.sub)\n    && reqest.path == '/'\n",
     "one line": "backends: [{service: a}]\nwhen: true && reqest.path == '/'\n",
     "in quotes": "backends: [{service: a}]\nwhen: \"true && reqest.path == '/'\"\n",
     "json": '{"backends": [{"service": "a"}],\n "when": "true && reqest.path == 1"}',

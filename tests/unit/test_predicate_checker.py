@@ -14,7 +14,8 @@ from gateway.core.predicate import (
     compile_program,
 )
 from gateway.core.predicate.bounds import MAX_NESTED_COMPREHENSIONS
-from gateway.core.predicate.types import DYN, INT, STRING, list_of
+from gateway.core.predicate.types import DYN, INT, STRING, Elsewhere, list_of
+from gateway.core.require import REQUIRE
 from gateway.core.when import WHEN
 from gateway.discovery.predicates import TOOLS, compile_when
 
@@ -32,6 +33,10 @@ def refusal(source: str) -> tuple[str, int, int]:
         ("zzz", "unknown name zzz; known are request", 1, 1),
         ("true &&\n  request.pth == '/'", "request has no field pth; did you mean path?", 2, 11),
         ("request.path.startWith('/')", "unknown function startWith; did you mean startsWith?", 1, 14),
+        ("[1].exist(x, x == 1)", "unknown function exist; did you mean exists?", 1, 5),
+        ("zzzzz(1)", "unknown function zzzzz", 1, 1),
+        ("request.zzzzz", ("request has no field zzzzz; known are client_ip, cookies, headers, host, method, path, "
+         "query, scheme, segments, time"), 1, 9),
         ("startsWith(request.path, '/')", "startsWith is written behind its first argument: a.startsWith()", 1, 1),
         ("'10.0.0.0/8'.cidr()", "cidr is written in front of its arguments: cidr(a)", 1, 14),
         ("[1].exists(entry, entri == 1)", "unknown name entri; did you mean entry?", 1, 19),
@@ -140,5 +145,10 @@ def test_types_are_told_apart() -> None:
     assert {source: str(compile_program(source, environment, TOOLS).type) for source in kinds} == kinds
 
 
-def test_what_when_knows() -> None:
-    assert list(WHEN) == ["request"]
+def test_what_when_and_require_know() -> None:
+    assert [name for name, variable in WHEN.items() if not isinstance(variable.type, Elsewhere)] == ["request"]
+    assert list(REQUIRE) == ["request", "claims", "identity", "route"]
+
+
+def test_a_name_of_another_predicate_may_be_that_of_a_variable() -> None:
+    compile_when("request.segments.exists(claims, claims == 'a')")

@@ -48,6 +48,7 @@ filters:
   - {request_headers: {set: {x-tier: edge}, remove: [cookie]}}
 auth:
   jwt: {jwks_url: "https://issuer.example.com/jwks", issuer: "https://issuer.example.com", audiences: [orders]}
+require: '"admin" in claims.roles || request.method == "GET"'
 timeouts: {request: 10s, attempt: 2s, idle: 60s}
 retry: {attempts: 3, retry_on: [connect_failure, "502", "503", "504"], buffer: 64KiB}
 limits: {in_flight: 200, queue: 100, queue_timeout: 1s, header: 16KiB, rate: 100/s by client_ip}
@@ -63,10 +64,10 @@ parameters that had to match, then one with `when` before one without; ties by n
 Unknown fields, duplicate keys, YAML anchors and aliases are refused. A document with a problem is refused alone, and
 says line and field; its last good version stays in force. `gateway check --kind route FILE` tells the same without
 Consul, `gateway routes put` before it writes. A key `<prefix>/defaults` may hold other defaults than those below,
-`{"route": {…}, "service": {…}}`, with `auth`, `timeouts`, `retry`, `limits`, `networks`, `cors` and `when_empty` of
-routes, and all fields of service policies.
+`{"route": {…}, "service": {…}}`, with `auth`, `require`, `timeouts`, `retry`, `limits`, `networks`, `cors` and
+`when_empty` of routes, and all fields of service policies.
 
-Who may send requests (`auth`) is told in [authentication](../authentication.md).
+Who may send requests (`auth`), and which of them (`require`), is told in [authentication](../authentication.md).
 
 Durations are written `250ms`, `10s`, `1m30s`, sizes `64KiB`, `1MiB`, shares `50%`, rates `100/s`. What limits, networks
 and CORS do is told in [limits.md](../limits.md).
@@ -170,8 +171,8 @@ _MEANINGS: dict[Reason, tuple[str, str]] = {
         "`detail` of the access log, by `request_id`",
     ),
     Reason.FORBIDDEN: (
-        "The client's network is not permitted, a preflight came from another origin, or the credential lacks a scope.",
-        "`networks`, `cors` and `auth` of the route; `detail` of the log line; `trusted_hops`",
+        "The client's network, a preflight's origin, the credential's scopes or the route's `require` do not allow it.",
+        "`networks`, `cors`, `auth` and `require` of the route; `detail` of the log line; `trusted_hops`",
     ),
     Reason.RATE_LIMITED: (
         "One of the route's rate limits is used up; `Retry-After` says for how long.",

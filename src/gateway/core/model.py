@@ -190,6 +190,10 @@ class WhenEmpty:
     panic: Health | None = None
 
 
+HOLDS_ALWAYS = "true"
+"""The predicate that asks for nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One accepted KV key under `routes/`. `version` is its `ModifyIndex`; a ticket keeps the version it matched.
@@ -217,6 +221,8 @@ class Route:
     websocket: bool = True
     answer: OwnResponse | None = None
     auth: Authentication | None = None
+    require: str = HOLDS_ALWAYS
+    """A predicate over the authenticated request, as the operator wrote it (`core.require`)."""
 
 
 # --- service policies -------------------------------------------------------------------------------------------

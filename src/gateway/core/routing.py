@@ -29,7 +29,7 @@ FullMatch = Callable[[str], bool]
 CompileRegex = Callable[[str], FullMatch]
 
 OnPredicateError = Callable[[str], None]
-"""Told the route whose `when` failed while it was evaluated, each time."""
+"""Told the route whose predicate failed while it was evaluated, each time."""
 
 _ValueTest = Callable[[Sequence[str]], bool]
 _NamedTest = tuple[str, _ValueTest]

@@ -7,7 +7,7 @@ from operator import attrgetter
 
 from gateway.core.facts import RequestFacts
 from gateway.core.predicate import Environment, Predicate, Variable, itself
-from gateway.core.predicate.types import DYN, STRING, TIMESTAMP, Field, Record, list_of, map_of
+from gateway.core.predicate.types import DYN, STRING, TIMESTAMP, Elsewhere, Field, Record, list_of, map_of
 from gateway.core.predicate.values import Timestamp
 
 CompileWhen = Callable[[str], Predicate[RequestFacts]]
@@ -48,4 +48,15 @@ REQUEST = Record(
         "time": Field(TIMESTAMP, _time),
     },
 )
-WHEN: Environment[RequestFacts] = {"request": Variable(REQUEST, itself)}
+
+
+def _not_yet(name: str) -> Variable[RequestFacts]:
+    reason = f"{name} is known in require alone: a request is authenticated by the route that it takes"
+    return Variable(Elsewhere(name, reason=reason), itself)
+
+
+WHEN: Environment[RequestFacts] = {
+    "request": Variable(REQUEST, itself),
+    "claims": _not_yet("claims"),
+    "identity": _not_yet("identity"),
+}

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from gateway.core.facts import RequestFacts
 from gateway.core.predicate import Predicate, Search, Tools, compile_predicate
+from gateway.core.require import REQUIRE, Authenticated
 from gateway.core.when import WHEN
 from gateway.discovery.regex import BadPattern, compile_search
 
@@ -22,6 +23,12 @@ def compile_when(source: str) -> Predicate[RequestFacts]:
     Compiled predicates are kept, so that a table built anew on each change costs no compilation.
     """
     return compile_predicate(source, WHEN, TOOLS)
+
+
+@lru_cache(maxsize=16_384)
+def compile_require(source: str) -> Predicate[Authenticated]:
+    """A route's `require`, kept as `compile_when` keeps. Raises BadPredicate."""
+    return compile_predicate(source, REQUIRE, TOOLS)
 
 
 def find_zone(name: str) -> tzinfo:

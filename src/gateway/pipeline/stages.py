@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gateway.core.model import Route
 from gateway.pipeline.authentication import Authenticators
+from gateway.pipeline.authorisation import Authorisation
 from gateway.pipeline.cors import CrossOrigin
 from gateway.pipeline.networks import NetworkRules
 from gateway.pipeline.path_edits import CompileGroups
@@ -15,13 +16,15 @@ from gateway.pipeline.stage import Maker
 from gateway.pipeline.transform import Transform
 
 
-def makers(authenticators: Authenticators, rates: RateLimits, compile_groups: CompileGroups) -> Sequence[Maker]:
-    """Preflights come without credentials, and are answered before anybody asks for them; a rate may be of whoever
-    has been authenticated."""
+def makers(
+    authenticators: Authenticators, authorisation: Authorisation, rates: RateLimits, compile_groups: CompileGroups
+) -> Sequence[Maker]:
+    """Preflights come without credentials, and are answered before anybody asks for them; what is required may be of
+    whoever has been authenticated, and so may a rate, which requests that are denied do not use up."""
 
     def transform(route: Route) -> Transform | None:
         if not route.filters and route.answer is None:
             return None
         return Transform(route.filters, compile_groups, route.answer)
 
-    return (NetworkRules.of, CrossOrigin.of, Sizes.of, authenticators.of, rates.of, transform)
+    return (NetworkRules.of, CrossOrigin.of, Sizes.of, authenticators.of, authorisation.of, rates.of, transform)

@@ -1,6 +1,6 @@
 """Predicates: a documented subset of CEL (https://github.com/google/cel-spec), typed, bounded, compiled to closures.
 
-text → `tokens` → `parser` → `syntax` → `checker` (with `types`, `library`) → `compiler` → a closure over the facts.
+text → `tokens` → `parser` → `syntax` → `checker` (with `types`, `library`) → `compiler` → `closures` over the facts.
 """
 
 from gateway.core.predicate.bounds import MAX_SOURCE

@@ -17,6 +17,7 @@ from gateway.core.predicate.library import FUNCTIONS
 from gateway.core.predicate.overloads import Overload, Tools
 from gateway.core.predicate.rejection import Misplaced, nearest
 from gateway.core.predicate.syntax import (
+    MACROS,
     Call,
     Comprehension,
     Conditional,
@@ -36,6 +37,7 @@ from gateway.core.predicate.types import (
     NOTHING,
     NULL,
     STRING,
+    Elsewhere,
     Field,
     Record,
     Type,
@@ -47,6 +49,8 @@ from gateway.core.predicate.types import (
 from gateway.core.predicate.values import PredicateError
 
 _LITERALS: Mapping[type, Type] = {bool: BOOL, int: INT, float: DOUBLE, str: STRING, type(None): NULL}
+_OPERATORS = frozenset({"_==_", "_!=_", "@in", "_[_]"})
+"""Calls that have rules of their own instead of overloads."""
 
 
 @dataclass(slots=True)
@@ -113,8 +117,11 @@ class _Checker:
                 self.checked.slots[node] = slot
                 return kind
         known = self._variables.get(node.name)
+        if isinstance(known, Elsewhere):
+            raise Misplaced(known.reason, node.at)
         if known is None:
-            names = [*self._variables, *(name for name, _ in self._scope)]
+            here = [name for name, kind in self._variables.items() if not isinstance(kind, Elsewhere)]
+            names = [*here, *(name for name, _ in self._scope)]
             raise Misplaced(f"unknown name {node.name}{nearest(node.name, names)}", node.at)
         return known
 
@@ -143,6 +150,8 @@ class _Checker:
     # --- operators ---
 
     def _call(self, node: Call) -> Type:
+        # A function's name first: its arguments may name the variable of a macro that is only misspelt.
+        overloads = () if node.function in _OPERATORS else self._named(node)
         kinds = [self.type_of(argument) for argument in node.arguments]
         if node.function in ("_==_", "_!=_"):
             return self._equality(node, *kinds)
@@ -150,7 +159,7 @@ class _Checker:
             return self._membership(node, *kinds)
         if node.function == "_[_]":
             return self._index(node, *kinds)
-        return self._function(node, kinds)
+        return self._function(node, kinds, overloads)
 
     def _equality(self, node: Call, left: Type, right: Type) -> Type:
         if not compatible(left, right):
@@ -239,8 +248,7 @@ class _Checker:
 
     # --- functions ---
 
-    def _function(self, node: Call, kinds: Sequence[Type]) -> Type:
-        overloads = [each for each in self._named(node) if not each.hidden]
+    def _function(self, node: Call, kinds: Sequence[Type], overloads: Sequence[Overload]) -> Type:
         fitting = [each for each in overloads if _fits(each, kinds)]
         if not fitting:
             raise Misplaced(_no_overload(node, overloads, kinds), node.at)
@@ -261,13 +269,13 @@ class _Checker:
 
     def _named(self, node: Call) -> Sequence[Overload]:
         named = FUNCTIONS.get(node.function, ())
-        found = [each for each in named if each.member is node.member]
+        found = [each for each in named if each.member is node.member and not each.hidden]
         if found:
             return found
         if named:
             how = "behind its first argument: a.%s()" if named[0].member else "in front of its arguments: %s(a)"
             raise Misplaced(f"{node.function} is written {how % node.function}", node.at)
-        alike = [name for name in FUNCTIONS if name.isidentifier()]
+        alike = [*filter(str.isidentifier, FUNCTIONS), *MACROS, "has"]
         raise Misplaced(f"unknown function {node.function}{nearest(node.function, alike)}", node.at)
 
     def _chained(self, node: Call, left: Type, right: Type) -> Type:

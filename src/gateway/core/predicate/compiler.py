@@ -1,16 +1,33 @@
 """From a checked tree to closures. Nothing is generated or executed as text.
 
-Each closure takes the facts and the frame of an evaluation. Where types are known, it calls the one overload there is;
-where they are not, it finds the overload by the values. Calls of literals are made here, once. `&&`, `||`, `all` and
-`exists` forget an error that another operand outweighs (CEL language definition, Logical Operators and Macros).
+Where types are known, a closure calls the one overload there is; where they are not, it finds the overload by the
+values. Calls of literals are made here, once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Generic, cast
 
 from gateway.core.predicate.checker import Checked
+from gateway.core.predicate.closures import (
+    Code,
+    among,
+    choice,
+    decided,
+    dispatched,
+    entry_of,
+    entry_of_map,
+    equals_text,
+    has_key,
+    is_key,
+    is_null,
+    logic,
+    made_list,
+    made_map,
+    metered,
+    through_entries,
+)
 from gateway.core.predicate.environment import Environment, F, itself
 from gateway.core.predicate.library import FUNCTIONS
 from gateway.core.predicate.overloads import Implementation, Overload
@@ -27,15 +44,9 @@ from gateway.core.predicate.syntax import (
     Select,
 )
 from gateway.core.predicate.types import BOOL, INT, STRING, holds
-from gateway.core.predicate.values import Frame, PredicateError, cost, equal
-
-Code = Callable[[F, Frame], object]
+from gateway.core.predicate.values import Frame, PredicateError, equal
 
 _SCALARS = frozenset({"bool", "int", "double", "string", "null", "duration", "timestamp", "ip", "cidr"})
-_ABSENT = object()
-_KEYS = frozenset({str, int, float})
-"""A double finds the int that it equals."""
-_SHOWN = 60
 
 
 def compile_checked(checked: Checked, environment: Environment[F]) -> tuple[Code[F], int | None]:
@@ -72,13 +83,13 @@ class _Compiler(Generic[F]):
             case Call():
                 return self._call(node)
             case Logic():
-                return _logic(node.decided_by, [self._bool(operand) for operand in node.operands])
+                return logic(node.decided_by, [self._bool(operand) for operand in node.operands])
             case Conditional():
-                return _choice(self._bool(node.condition), self.code(node.then), self.code(node.otherwise))
+                return choice(self._bool(node.condition), self.code(node.then), self.code(node.otherwise))
             case ListLiteral():
-                return _list([self.code(entry) for entry in node.entries])
+                return made_list([self.code(entry) for entry in node.entries])
             case MapLiteral():
-                return _map([(self.code(key), self.code(value)) for key, value in node.entries])
+                return made_map([(self.code(key), self.code(value)) for key, value in node.entries])
             case Comprehension():
                 return self._comprehension(node)
         raise AssertionError(f"no expression is made of {node!r}")
@@ -121,7 +132,7 @@ class _Compiler(Generic[F]):
         field = self._checked.fields.get(node)
         if field is None:
             operand = self.code(node.operand)
-            return _has_key(operand, node.field) if node.test else self._entry(node.operand, operand, node.field)
+            return has_key(operand, node.field) if node.test else self._entry(node.operand, operand, node.field)
         read = field.read
         operand = self.code(node.operand)
         if node.test:
@@ -151,9 +162,9 @@ class _Compiler(Generic[F]):
             constant = self._constants.get(right)
             if isinstance(constant, str):
                 # A text equals nothing but a text, in Python as in CEL.
-                return _equals_text(code, constant)
+                return equals_text(code, constant)
             if constant is None and right in self._constants:
-                return _is_null(code)
+                return is_null(code)
         left_code, right_code = codes
         kinds = {self._checked.types[argument].name for argument in node.arguments}
         if len(kinds) == 1 and kinds <= _SCALARS:
@@ -164,24 +175,24 @@ class _Compiler(Generic[F]):
     def _membership(self, node: Call, entry: Code[F], entries: Code[F]) -> Code[F]:
         kind, of = (self._checked.types[argument] for argument in node.arguments)
         if of.name == "map":
-            return lambda facts, frame: _is_key(entry(facts, frame), entries(facts, frame))
+            return lambda facts, frame: is_key(entry(facts, frame), entries(facts, frame))
         constant = self._constants.get(node.arguments[1])
         if isinstance(constant, list) and kind in (STRING, INT) and all(holds(kind, each) for each in constant):
             values = frozenset(constant)
             return lambda facts, frame: entry(facts, frame) in values
         self.charges = True
-        return _among(entry, entries)
+        return among(entry, entries)
 
     def _index(self, node: Call, entries: Code[F], index: Code[F]) -> Code[F]:
         key = self._constants.get(node.arguments[1])
         if isinstance(key, str):
             return self._entry(node.arguments[0], entries, key)
-        return lambda facts, frame: _entry(entries(facts, frame), index(facts, frame))
+        return lambda facts, frame: entry_of(entries(facts, frame), index(facts, frame))
 
     def _entry(self, node: Node, entries: Code[F], key: str) -> Code[F]:
         if self._checked.types[node].name == "map":
-            return _entry_of_map(entries, key)
-        return lambda facts, frame: _entry(entries(facts, frame), key)
+            return entry_of_map(entries, key)
+        return lambda facts, frame: entry_of(entries(facts, frame), key)
 
     # --- functions ---
 
@@ -199,7 +210,7 @@ class _Compiler(Generic[F]):
             if len(each.parameters) == len(codes) and (each is prepared or each.member is node.member)
         ]
         return self._applied(
-            _dispatch(node.function, possible), node.arguments, codes, max(each.dear for each in possible)
+            dispatched(node.function, possible), node.arguments, codes, max(each.dear for each in possible)
         )
 
     def _applied(
@@ -207,7 +218,7 @@ class _Compiler(Generic[F]):
     ) -> Code[F]:
         if self._within or dear:
             self.charges = True
-            return _metered(implementation, codes, dear or 1)
+            return metered(implementation, codes, dear or 1)
         if len(codes) == 1:
             (only,) = codes
             return lambda facts, frame: implementation(only(facts, frame))
@@ -230,12 +241,12 @@ class _Compiler(Generic[F]):
         body = self.code(node.body) if node.macro == "map" else self._bool(node.body)
         self._within -= 1
         weight = _size(node.body) + (0 if node.condition is None else _size(node.condition))
-        through = _through(entries, slot, weight)
+        through = through_entries(entries, slot, weight)
         match node.macro:
             case "all":
-                return _decided(through, body, decided_by=False)
+                return decided(through, body, decided_by=False)
             case "exists":
-                return _decided(through, body, decided_by=True)
+                return decided(through, body, decided_by=True)
             case "exists_one":
                 return lambda facts, frame: sum(body(facts, frame) is True for _ in through(facts, frame)) == 1
             case "filter":
@@ -244,186 +255,6 @@ class _Compiler(Generic[F]):
             return lambda facts, frame: [body(facts, frame) for _ in through(facts, frame)]
         wanted = condition
         return lambda facts, frame: [body(facts, frame) for _ in through(facts, frame) if wanted(facts, frame)]
-
-
-# --- the parts of closures that know nothing of trees ---
-
-
-def _logic(decided_by: bool, operands: Sequence[Code[F]]) -> Code[F]:
-    if len(operands) != 2:
-        return _long_logic(decided_by, operands)
-    first, second = operands
-
-    def either(facts: F, frame: Frame) -> object:
-        try:
-            if first(facts, frame) is decided_by:
-                return decided_by
-        except PredicateError:
-            if second(facts, frame) is decided_by:
-                return decided_by
-            raise
-        return second(facts, frame)
-
-    return either
-
-
-def _long_logic(decided_by: bool, operands: Sequence[Code[F]]) -> Code[F]:
-    def any_of(facts: F, frame: Frame) -> object:
-        failure: PredicateError | None = None
-        for operand in operands:
-            try:
-                if operand(facts, frame) is decided_by:
-                    return decided_by
-            except PredicateError as error:
-                failure = failure or error
-        if failure is not None:
-            raise failure
-        return not decided_by
-
-    return any_of
-
-
-def _decided(through: Callable[[F, Frame], Iterator[object]], body: Code[F], *, decided_by: bool) -> Code[F]:
-    def decided(facts: F, frame: Frame) -> object:
-        failure: PredicateError | None = None
-        for _ in through(facts, frame):
-            try:
-                if body(facts, frame) is decided_by:
-                    return decided_by
-            except PredicateError as error:
-                failure = failure or error
-        if failure is not None:
-            raise failure
-        return not decided_by
-
-    return decided
-
-
-def _through(entries: Code[F], slot: int, weight: int) -> Callable[[F, Frame], Iterator[object]]:
-    def through(facts: F, frame: Frame) -> Iterator[object]:
-        found = entries(facts, frame)
-        if not isinstance(found, list | tuple | Mapping):
-            raise PredicateError("a comprehension goes through a list or a map")
-        for entry in found:
-            frame.charge(weight)
-            frame.variables[slot] = entry
-            yield entry
-
-    return through
-
-
-def _choice(condition: Code[F], then: Code[F], otherwise: Code[F]) -> Code[F]:
-    return lambda facts, frame: then(facts, frame) if condition(facts, frame) else otherwise(facts, frame)
-
-
-def _list(entries: Sequence[Code[F]]) -> Code[F]:
-    return lambda facts, frame: [entry(facts, frame) for entry in entries]
-
-
-def _map(entries: Sequence[tuple[Code[F], Code[F]]]) -> Code[F]:
-    def made(facts: F, frame: Frame) -> object:
-        found: dict[object, object] = {}
-        for key_code, value_code in entries:
-            key = key_code(facts, frame)
-            if type(key) is not str and type(key) is not int:
-                raise PredicateError("the key of a map is not a string or int")
-            if key in found:
-                raise PredicateError("a map has a key twice")
-            found[key] = value_code(facts, frame)
-        return found
-
-    return made
-
-
-def _equals_text(code: Code[F], text: str) -> Code[F]:
-    return lambda facts, frame: code(facts, frame) == text
-
-
-def _is_null(code: Code[F]) -> Code[F]:
-    return lambda facts, frame: code(facts, frame) is None
-
-
-def _has_key(operand: Code[F], key: str) -> Code[F]:
-    def has_key(facts: F, frame: Frame) -> object:
-        found = operand(facts, frame)
-        if isinstance(found, Mapping):
-            return key in found
-        raise PredicateError("only a map has fields")
-
-    return has_key
-
-
-def _entry_of_map(entries: Code[F], key: str) -> Code[F]:
-    absent = f"there is no {key[:_SHOWN]}"
-
-    def entry_of_map(facts: F, frame: Frame) -> object:
-        try:
-            return cast(Mapping[object, object], entries(facts, frame))[key]
-        except KeyError:
-            raise PredicateError(absent) from None
-
-    return entry_of_map
-
-
-def _entry(entries: object, index: object) -> object:
-    if isinstance(entries, Mapping):
-        found = entries.get(index, _ABSENT) if type(index) in _KEYS else _ABSENT
-        if found is _ABSENT:
-            raise PredicateError("there is no such key")
-        return found
-    if isinstance(entries, list | tuple):
-        return entries[_position(index, len(entries))]
-    raise PredicateError("only lists and maps have entries")
-
-
-def _position(index: object, size: int) -> int:
-    if type(index) is float and index.is_integer():
-        index = int(index)
-    if type(index) is not int:
-        raise PredicateError("the index of a list is not an int")
-    if not 0 <= index < size:
-        raise PredicateError("the index of a list is out of range")
-    return index
-
-
-def _is_key(key: object, entries: object) -> bool:
-    if type(key) in _KEYS:
-        return key in cast(Mapping[object, object], entries)
-    if type(key) is bool:
-        return False
-    raise PredicateError("no map has such keys")
-
-
-def _among(entry: Code[F], entries: Code[F]) -> Code[F]:
-    def among(facts: F, frame: Frame) -> object:
-        wanted, found = entry(facts, frame), entries(facts, frame)
-        if isinstance(found, Mapping):
-            return _is_key(wanted, found)
-        if not isinstance(found, list | tuple):
-            raise PredicateError("in looks into a list or a map")
-        frame.charge(len(found))
-        return wanted in found if type(wanted) is str else any(equal(wanted, each, frame) for each in found)
-
-    return among
-
-
-def _dispatch(name: str, overloads: Sequence[Overload]) -> Implementation:
-    def dispatch(*values: object) -> object:
-        for overload in overloads:
-            if all(map(holds, overload.parameters, values)):
-                return overload.implementation(*values)
-        raise PredicateError(f"{name.strip('_')} is not defined for what its arguments are")
-
-    return dispatch
-
-
-def _metered(implementation: Implementation, codes: Sequence[Code[F]], dear: int) -> Code[F]:
-    def metered(facts: F, frame: Frame) -> object:
-        values = [code(facts, frame) for code in codes]
-        frame.charge(sum([cost(value, dear) for value in values]))
-        return implementation(*values)
-
-    return metered
 
 
 def _size(node: Node) -> int:

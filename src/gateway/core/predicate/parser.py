@@ -8,6 +8,7 @@ from typing import TypeVar
 from gateway.core.predicate.bounds import MAX_DEPTH, MAX_ENTRIES, MAX_NODES, MAX_SOURCE
 from gateway.core.predicate.rejection import Misplaced
 from gateway.core.predicate.syntax import (
+    MACROS,
     Call,
     Comprehension,
     Conditional,
@@ -37,7 +38,6 @@ _RESERVED = frozenset(
         "namespace", "return", "var", "void", "while",
     }
 )  # fmt: skip
-_MACROS = frozenset({"all", "exists", "exists_one", "filter", "map"})
 
 _E = TypeVar("_E")
 
@@ -182,7 +182,7 @@ class _Parser:
         self._take()
         if not self._took("("):
             return self._made(Select(token.at, operand, token.text))
-        if token.text in _MACROS:
+        if token.text in MACROS:
             return self._comprehension(token, operand)
         return self._made(Call(token.at, token.text, (operand, *self._arguments()), member=True))
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Generic, cast
 
 from gateway.core.predicate.checker import check
-from gateway.core.predicate.compiler import Code, compile_checked
+from gateway.core.predicate.closures import Code
+from gateway.core.predicate.compiler import compile_checked
 from gateway.core.predicate.environment import Environment, F
 from gateway.core.predicate.overloads import Tools
 from gateway.core.predicate.parser import parse

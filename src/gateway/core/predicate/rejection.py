@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 _LONGEST_LOOKED_UP = 64
+_FEW = 12
 
 
 class BadPredicate(ValueError):
@@ -32,9 +33,9 @@ class Misplaced(Exception):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean path?`, or what there is where nothing is near."""
+    """`; did you mean path?`, or what there is where nothing is near and there are few."""
     names = sorted(known)
     close = get_close_matches(name[:_LONGEST_LOOKED_UP], names, n=1)
     if close:
         return f"; did you mean {close[0]}?"
-    return f"; known are {', '.join(names)}" if names else ""
+    return f"; known are {', '.join(names)}" if 0 < len(names) <= _FEW else ""

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MACROS = frozenset({"all", "exists", "exists_one", "filter", "map"})
+"""Those that make comprehensions."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:

@@ -39,6 +39,13 @@ class Record(Type):
     fields: Mapping[str, Field] = field(default_factory=dict, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere(Type):
+    """Of a name that only other predicates may use; `reason` tells those who use it here."""
+
+    reason: str = ""
+
+
 BOOL, INT, DOUBLE, STRING, NULL = (Type(name) for name in ("bool", "int", "double", "string", "null"))
 DURATION, TIMESTAMP, IP, CIDR = (Type(name) for name in ("duration", "timestamp", "ip", "cidr"))
 DYN = Type("dyn")

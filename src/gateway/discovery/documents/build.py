@@ -47,6 +47,7 @@ def build_route(name: str, version: int, document: RouteDocument, defaults: Rout
         websocket=document.websocket,
         answer=_answer(document),
         auth=policies.auth,
+        require=policies.require,
     )
 
 

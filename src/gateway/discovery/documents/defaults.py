@@ -8,7 +8,7 @@ from pydantic import Field
 
 from gateway.core.authentication import Authentication
 from gateway.core.limits import EVERYWHERE, NO_CORS, Cors, Networks
-from gateway.core.model import Limits, RetryPolicy, ServicePolicy, Timeouts, WhenEmpty
+from gateway.core.model import HOLDS_ALWAYS, Limits, RetryPolicy, ServicePolicy, Timeouts, WhenEmpty
 from gateway.discovery.documents.auth_document import AuthDocument
 from gateway.discovery.documents.cors_document import CorsDocument
 from gateway.discovery.documents.limits_document import LimitsDocument
@@ -21,6 +21,7 @@ from gateway.discovery.documents.route_document import (
     TimeoutsDocument,
     WhenEmptyDocument,
 )
+from gateway.discovery.documents.syntax import Require
 
 _TIMEOUTS, _RETRY, _LIMITS, _WHEN_EMPTY = Timeouts(), RetryPolicy(), Limits(), WhenEmpty()
 _POLICY = ServicePolicy("")
@@ -37,6 +38,7 @@ class RouteDefaults:
     cors: Cors = NO_CORS
     when_empty: WhenEmpty = _WHEN_EMPTY
     auth: Authentication | None = None
+    require: str = HOLDS_ALWAYS
 
     def under(self, document: RouteDocument | RouteDefaultsDocument) -> RouteDefaults:
         """These, with what a document gives instead."""
@@ -48,6 +50,7 @@ class RouteDefaults:
             cors=document.cors.over(self.cors),
             when_empty=document.when_empty.over(self.when_empty),
             auth=document.auth.over(self.auth),
+            require=document.require if "require" in document.model_fields_set else self.require,
         )
 
 
@@ -78,6 +81,9 @@ class RouteDefaultsDocument(Document):
     )
     auth: AuthDocument = Field(
         AuthDocument.model_construct(), description="Who may send requests, on routes that do not say."
+    )
+    require: Require = Field(
+        HOLDS_ALWAYS, description='What they may do, on routes that do not say; those say `"true"` for: everything.'
     )
 
 

@@ -48,6 +48,7 @@ def describe(route: Route) -> Described:
         described["filters"] = [describe_filter(each) for each in route.filters]
     return described | {
         "auth": describe_auth(route.auth),
+        "require": route.require,
         "timeouts": _timeouts(route.timeouts),
         "retry": _retry(route.retry),
         "limits": _limits(route.limits),

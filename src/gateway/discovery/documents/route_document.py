@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from gateway.core.model import FailureKind, Health, RetryPolicy, Timeouts, WhenEmpty
+from gateway.core.model import HOLDS_ALWAYS, FailureKind, Health, RetryPolicy, Timeouts, WhenEmpty
 from gateway.discovery.documents.answer_document import RedirectDocument, RespondDocument
 from gateway.discovery.documents.auth_document import AuthDocument
 from gateway.discovery.documents.cors_document import CorsDocument
@@ -34,6 +34,7 @@ from gateway.discovery.documents.syntax import (
     Path,
     PathPrefix,
     Pattern,
+    Require,
     ServiceName,
     Text,
     When,
@@ -258,6 +259,11 @@ class RouteDocument(Document):
     )
     auth: AuthDocument = Field(
         AuthDocument.model_construct(), description="Who may send requests; left out: anyone, or what the defaults say."
+    )
+    require: Require = Field(
+        HOLDS_ALWAYS,
+        description="A [predicate](../predicates.md) over claims, sender and request; where it is "
+        "false or fails, 403 `forbidden`.",
     )
     timeouts: TimeoutsDocument = Field(TimeoutsDocument(), description="Time limits.")
     retry: RetryDocument = Field(RetryDocument(), description="What is tried again.")

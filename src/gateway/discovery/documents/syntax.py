@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, JsonValue, StrictBool, StrictStr
@@ -12,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from gateway.core.paths import BadPath, normalise
 from gateway.core.predicate import MAX_SOURCE, BadPredicate
 from gateway.discovery.documents.units import refusal
-from gateway.discovery.predicates import compile_when
+from gateway.discovery.predicates import compile_require, compile_when
 from gateway.discovery.regex import MAX_PATTERN, BadPattern, compile_full_match
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
@@ -131,13 +132,16 @@ def _pattern(pattern: str) -> str:
     return pattern
 
 
-def _when(source: str) -> str:
-    try:
-        compile_when(source)
-    except BadPredicate as bad:
-        context = {"reason": bad.reason, "line": bad.line, "column": bad.column}
-        raise PydanticCustomError(BAD_PREDICATE, "{reason}", context) from None
-    return source
+def _predicate(compile_source: Callable[[str], object]) -> AfterValidator:
+    def check(source: str) -> str:
+        try:
+            compile_source(source)
+        except BadPredicate as bad:
+            context = {"reason": bad.reason, "line": bad.line, "column": bad.column}
+            raise PydanticCustomError(BAD_PREDICATE, "{reason}", context) from None
+        return source
+
+    return AfterValidator(check)
 
 
 def _free_text(text: str) -> str:
@@ -183,7 +187,8 @@ Hostname = Annotated[StrictStr, Field(min_length=1, max_length=260), AfterValida
 Path = Annotated[StrictStr, Field(min_length=1, max_length=2048), AfterValidator(_normal_path)]
 PathPrefix = Annotated[StrictStr, Field(min_length=1, max_length=2048), AfterValidator(_prefix)]
 Pattern = Annotated[StrictStr, Field(min_length=1, max_length=MAX_PATTERN), AfterValidator(_pattern)]
-When = Annotated[StrictStr, Field(min_length=1, max_length=MAX_SOURCE), AfterValidator(_when)]
+When = Annotated[StrictStr, Field(min_length=1, max_length=MAX_SOURCE), _predicate(compile_when)]
+Require = Annotated[StrictStr, Field(min_length=1, max_length=MAX_SOURCE), _predicate(compile_require)]
 Text = Annotated[StrictStr, Field(max_length=1024), AfterValidator(_free_text)]
 Name = Annotated[StrictStr, Field(min_length=1, max_length=256), AfterValidator(_free_text)]
 Scope = Annotated[StrictStr, Field(min_length=1, max_length=128), AfterValidator(_scope)]

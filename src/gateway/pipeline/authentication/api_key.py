@@ -11,7 +11,6 @@ from gateway.pipeline.authentication.proof import Denial, Finding
 from gateway.pipeline.stage import Call
 
 _CHALLENGE = 'ApiKey realm="gateway"'
-_MAX_KEY = 512
 
 
 class ApiKeyMethod:
@@ -30,7 +29,7 @@ class ApiKeyMethod:
             return Denial("several API keys", _CHALLENGE)
         if not key:
             return Denial("no API key", _CHALLENGE, presented=False)
-        credential = self._credentials.of_key(key) if len(key) <= _MAX_KEY else None
+        credential = self._credentials.of_key(key)
         if credential is None:
             return Denial("the API key is not known", _CHALLENGE)
         return proven("api_key", credential, self._scopes, self.headers, _CHALLENGE, self._wall())

@@ -14,6 +14,10 @@ from pydantic import JsonValue
 from gateway.core.jwk import ALGORITHMS, from_base64url
 
 _MAX_KID = 256
+_MAX_LEVELS = 32
+"""Of lists and mappings in each other: whatever goes through claims later may call itself for each of them."""
+_MAX_BITS = 64
+"""Of an integer."""
 
 
 class BadToken(Exception):
@@ -60,9 +64,13 @@ def parse(token: str) -> Compact:
 
 def _mapping(raw: bytes, what: str) -> dict[str, JsonValue]:
     try:
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_no_twins, parse_constant=_no_constant)
+        value = json.loads(
+            raw.decode("utf-8"), object_pairs_hook=_no_twins, parse_int=_integer, parse_constant=_no_constant
+        )
     except (ValueError, RecursionError):
-        raise BadToken(f"its {what} is not JSON, each member once") from None
+        raise BadToken(f"its {what} is not JSON, each member once, integers of {_MAX_BITS} bits at most") from None
+    if not _within(_MAX_LEVELS, value):
+        raise BadToken(f"its {what} is nested deeper than {_MAX_LEVELS} levels")
     if not isinstance(value, dict):
         raise BadToken(f"its {what} is not a mapping")
     return value
@@ -77,3 +85,17 @@ def _no_twins(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _integer(text: str) -> int:
+    number = int(text)
+    if number.bit_length() > _MAX_BITS:
+        raise ValueError("an integer is too large")
+    return number
+
+
+def _within(levels: int, value: JsonValue) -> bool:
+    if not isinstance(value, dict | list):
+        return True
+    entries = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_within(levels - 1, each) for each in entries)

@@ -1,0 +1,64 @@
+"""What a route's `require` may ask about: the request, whoever was proved to have sent it, and the route it took."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Protocol
+
+from gateway.core.facts import RequestFacts
+from gateway.core.model import Route
+from gateway.core.predicate import Environment, Predicate, Variable
+from gateway.core.predicate.types import DYN, STRING, Field, Record, map_of
+from gateway.core.when import REQUEST
+
+
+class Sender(Protocol):
+    """As who a request was authenticated."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def owner(self) -> str: ...
+
+
+class Authenticated(Protocol):
+    """A request after authentication, whether or not its route asked for any: then it has no sender and no claims."""
+
+    @property
+    def facts(self) -> RequestFacts: ...
+    @property
+    def route(self) -> Route: ...
+    @property
+    def claims(self) -> Mapping[str, object]: ...
+    @property
+    def identity(self) -> Sender | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Nobody:
+    kind: str = ""
+    owner: str = ""
+
+
+_NOBODY = _Nobody()
+
+
+def _sender(asking: Authenticated) -> Sender:
+    return asking.identity or _NOBODY
+
+
+CompileRequire = Callable[[str], Predicate[Authenticated]]
+
+IDENTITY = Record(
+    "identity",
+    fields={"kind": Field(STRING, attrgetter("kind")), "owner": Field(STRING, attrgetter("owner"))},
+)
+ROUTE = Record("route", fields={"name": Field(STRING, attrgetter("name"))})
+REQUIRE: Environment[Authenticated] = {
+    "request": Variable(REQUEST, attrgetter("facts")),
+    "claims": Variable(map_of(STRING, DYN), attrgetter("claims")),
+    "identity": Variable(IDENTITY, _sender),
+    "route": Variable(ROUTE, attrgetter("route")),
+}
