@@ -16,7 +16,7 @@ from gateway.discovery.errors import ConsulUnreachable
 from gateway.discovery.service import DiscoveryOptions
 from tests.support.consul import ConsulAgent, ConsulProcess, Options, Role, ttl_check
 from tests.support.consul.admin import Json
-from tests.support.discovery import discovering
+from tests.support.discovery import discovering, eventually
 
 ROUTE: dict[str, Json] = {"match": {"path_prefix": "/orders"}, "backends": [{"service": "orders"}]}
 
@@ -53,6 +53,24 @@ async def test_a_cold_start_without_consul_serves_the_last_view(data_consul: Con
         assert running.sink.calls == calls
         data_consul.admin.set_check("c1", "critical")
         await running.sink.until(lambda: running.sink.health("orders") == {"o1": "critical"}, within=4)
+
+
+async def test_no_route_is_read_without_the_defaults_that_are_there(dev_consul: ConsulAgent) -> None:
+    """They may ask for credentials on every route: a mistake in them must open none."""
+    arrange(dev_consul)
+    dev_consul.admin.put("gateway/defaults", {"route": {"auth": {"basic": {}}, "limitz": {}}})
+    options = DiscoveryOptions("test", register=False, write_status=False)
+    async with discovering(dev_consul, options) as running:
+        assert running.sink.table == {}
+        told = {rejection.key: rejection.reason for rejection in running.discovery.rejections()}
+        assert told.keys() == {"gateway/defaults", "gateway/routes/orders"}
+        assert told["gateway/routes/orders"].startswith("waits for the defaults")
+        dev_consul.admin.put("gateway/defaults", {"route": {"auth": {"basic": {}}}})
+        await running.sink.until(lambda: "orders" in running.sink.table)
+        assert running.sink.table["orders"].auth is not None
+        dev_consul.admin.put("gateway/defaults", {"route": {"limitz": {}}})
+        await eventually(lambda: bool(running.discovery.rejections()))
+        assert running.sink.table["orders"].auth is not None, "the last good version stays in force"
 
 
 async def test_a_last_good_version_outlives_a_restart(dev_consul: ConsulAgent, tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ from ipaddress import ip_network
 import pytest
 
 from gateway.core.filters import Edit, EditRequestHeaders, EditResponseHeaders, StripPrefix
+from gateway.core.limits import Networks
 from gateway.core.model import Match, PathKind, PathMatch, Reason, ValueKind, ValueMatch
+from gateway.core.template import parse
 from tests.support.proxies import DEFAULT_ROUTE, OPTIONS, running_proxy
 from tests.support.upstreams import ScriptedUpstream, request, saying
 
@@ -72,6 +74,38 @@ async def test_routes_do_not_see_what_is_stripped() -> None:
     ):
         assert (await proxy.ask(request("/", "X-Gateway-Admin: 1"))).status == 404
         assert not upstream.requests
+
+
+@pytest.mark.parametrize("more", [(), ("X-Gateway-A: 1",), ("Connection: X-A", "X-A: 1"), ("X-Consul-Token: 1",)])
+@pytest.mark.parametrize("name", ["te", "x-forwarded-for", "x-real-ip", "host"])
+async def test_what_ends_here_and_what_anyone_may_forge_decides_nothing(name: str, more: tuple[str, ...]) -> None:
+    matches = (Match(headers=(ValueMatch(name, ValueKind.PRESENT),)),)
+    async with (
+        ScriptedUpstream() as upstream,
+        running_proxy(upstream, route=replace(DEFAULT_ROUTE, matches=matches)) as proxy,
+    ):
+        lines = ("TE: trailers", "X-Forwarded-For: 10.0.0.1", "X-Real-IP: 10.0.0.1", *more)
+        assert (await proxy.ask(request("/", *lines))).status == 404
+
+
+@pytest.mark.parametrize("more", [(), ("X-Gateway-A: 1",)])
+async def test_an_upgrade_decides_whatever_else_is_sent(more: tuple[str, ...]) -> None:
+    matches = (Match(headers=(ValueMatch("upgrade", ValueKind.PRESENT),)),)
+    nobody = Networks(deny=(ip_network("127.0.0.0/8"),))
+    closed = replace(DEFAULT_ROUTE, name="closed", matches=matches, networks=nobody)
+    lines = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: x", *more)
+    async with ScriptedUpstream() as upstream, running_proxy(upstream, route=[DEFAULT_ROUTE, closed]) as proxy:
+        assert (await proxy.ask(request("/", *lines))).status == 403
+        assert not upstream.requests
+
+
+async def test_a_header_that_is_set_cannot_be_sent_by_its_twin() -> None:
+    filters = (EditRequestHeaders(Edit(set=(("x-user", parse("ann")),), remove=("x-role",))),)
+    route = replace(DEFAULT_ROUTE, filters=filters)
+    async with ScriptedUpstream() as upstream, running_proxy(upstream, route=route) as proxy:
+        await proxy.ask(request("/", "x_user: root", "X_Role: root", "X-Role: root"))
+        told = [(name, value) for name, value in upstream.last.fields if "user" in name or "role" in name]
+        assert told == [("x-user", "ann")]
 
 
 SPOOFED = (

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 
-from gateway.core.model import FailureKind, Reason, RetryPolicy, Timeouts
+from gateway.core.model import FailureKind, Limits, Reason, RetryPolicy, Timeouts
 from tests.support.proxies import DEFAULT_ROUTE, RunningProxy, running_proxy
 from tests.support.upstreams import OK, Exchange, ScriptedUpstream, answer_ok, request
 
@@ -57,6 +57,30 @@ async def test_a_request_time_that_one_instance_used_up_is_held_against_it() -> 
         assert (await proxy.record()).attempts == 1
         assert failures(proxy) == [1]
         await upstream.left.wait()
+
+
+async def test_time_spent_in_the_queue_is_not_held_against_an_instance() -> None:
+    done = asyncio.Event()
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.say(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n")
+        await done.wait()
+        await exchange.say(b"x")
+
+    limits = Limits(in_flight=1, queue=1, queue_timeout=20)
+    route = replace(DEFAULT_ROUTE, limits=limits, timeouts=Timeouts(request=0.1, attempt=5))
+    async with ScriptedUpstream(script) as upstream, running_proxy(upstream, route=route) as proxy:
+        first = asyncio.create_task(proxy.ask())
+        await proxy.wait_for_attempts(1)
+        second = asyncio.create_task(proxy.ask())
+        async with asyncio.timeout(10):
+            while proxy.conductor.waiting == 0:
+                await asyncio.sleep(0.001)
+        asyncio.get_running_loop().call_later(0.2, done.set)
+        assert (await first).status == 200
+        assert (await second).status == 504
+        assert len(upstream.requests) == 1
+        assert failures(proxy) == [0]
 
 
 async def test_none_means_none_and_streaming_is_not_bounded_by_the_request() -> None:

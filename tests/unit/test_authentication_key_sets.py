@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -201,6 +202,11 @@ async def test_a_file_that_is_too_large_is_not_taken(world: World, tmp_path: Pat
     assert not await passes(world, world.route(Jwt(KeySetFile(str(file)))), WITH_OLD)
     file.write_bytes(OLD_SET + b" " * (MAX_SIZE - len(OLD_SET)))
     assert await passes(world, world.route(Jwt(KeySetFile(str(file)))), WITH_OLD)
+
+
+async def test_a_pipe_is_no_file(world: World, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "jwks.json")
+    assert not await passes(world, world.route(Jwt(KeySetFile(str(tmp_path / "jwks.json")))), WITH_OLD)
 
 
 @pytest.mark.parametrize(

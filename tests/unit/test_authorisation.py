@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from pydantic import JsonValue
 
-from gateway.core.limits import RateLimit
+from gateway.core.limits import RateKey, RateLimit, RateSource
 from gateway.core.model import HOLDS_ALWAYS, Limits, Reason
 from gateway.discovery.predicates import compile_require
 from gateway.pipeline.authentication.compact import Compact
@@ -123,10 +123,10 @@ def test_a_route_that_requires_nothing_has_no_stage() -> None:
     assert Authorisation(compile_require, print).of(ROUTE) is None
 
 
-def test_it_is_asked_before_rates_which_the_denied_do_not_use_up() -> None:
-    rates = Limits(rate=(RateLimit(1, 1.0, 1),))
+def test_it_is_asked_before_rates_by_credential_which_the_denied_do_not_use_up() -> None:
+    rates = Limits(rate=(RateLimit(1, 1.0, 1), RateLimit(1, 1.0, 1, RateKey(RateSource.CREDENTIAL))))
     stages = all_stages(lambda: 0.0).of(replace(ROUTE, require="false", limits=rates))
-    assert [type(each) for each in stages] == [Require, RateLimited]
+    assert [type(each) for each in stages] == [RateLimited, Require, RateLimited]
 
 
 def test_claims_as_deep_as_they_get_can_be_compared() -> None:

@@ -39,20 +39,20 @@ def limited(*limits: RateLimit, name: str = "orders", version: int = 1) -> Route
 
 
 def passes(rates: RateLimits, route: Route, asked: Call) -> bool:
-    stage = rates.of(route)
+    stage = rates.of_anyone(route)
     assert stage is not None
     return answer_of(stage, asked) is None
 
 
 def test_a_route_without_a_rate_has_no_stage(rates: RateLimits) -> None:
-    assert rates.of(ROUTE) is None
+    assert rates.of_anyone(ROUTE) is None
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_refusal_says_when_to_come_again_and_the_log_which_limit_it_was(
     rates: RateLimits, clock: Clock, order: int
 ) -> None:
-    stage = rates.of(limited(*[ONE_A_MINUTE, RateLimit(1, 1.0, 1, BY_ROUTE)][::order]))
+    stage = rates.of_anyone(limited(*[ONE_A_MINUTE, RateLimit(1, 1.0, 1, BY_ROUTE)][::order]))
     assert stage is not None
     assert answer_of(stage, call()) is None
     clock.now += 0.5
@@ -65,7 +65,7 @@ def test_a_refusal_says_when_to_come_again_and_the_log_which_limit_it_was(
 
 
 def test_what_one_limit_refuses_counts_for_no_other(rates: RateLimits, clock: Clock) -> None:
-    stage = rates.of(limited(RateLimit(1, 1.0, 1, BY_ROUTE), RateLimit(2, 3600.0, 2)))
+    stage = rates.of_anyone(limited(RateLimit(1, 1.0, 1, BY_ROUTE), RateLimit(2, 3600.0, 2)))
     assert stage is not None
     assert answer_of(stage, call()) is None
     for _ in range(5):
@@ -158,13 +158,13 @@ def test_routes_that_are_gone_are_forgotten(rates: RateLimits) -> None:
 
 def test_a_route_that_gives_its_limits_up_holds_nothing(rates: RateLimits) -> None:
     assert passes(rates, limited(ONE_A_MINUTE), call())
-    assert rates.of(replace(ROUTE, version=2)) is None
+    assert rates.of_anyone(replace(ROUTE, version=2)) is None
     assert list(rates.loads()) == []
 
 
 def test_what_is_remembered_can_be_counted(clock: Clock) -> None:
     rates = RateLimits(clock, 2)
-    stage = rates.of(limited(ONE_A_MINUTE, RateLimit(9, 1.0, 9, BY_ROUTE)))
+    stage = rates.of_anyone(limited(ONE_A_MINUTE, RateLimit(9, 1.0, 9, BY_ROUTE)))
     assert stage is not None
     for number in range(4):
         assert answer_of(stage, call(client_ip=f"192.0.2.{number}")) is None
@@ -173,3 +173,14 @@ def test_what_is_remembered_can_be_counted(clock: Clock) -> None:
 
 def test_a_limit_reads_as_it_is_written() -> None:
     assert str(RateLimit(600, 60.0, 600, BY_TENANT)) == "600/m by header x-tenant"
+
+
+def test_limits_that_need_a_credential_are_a_stage_of_their_own(rates: RateLimits) -> None:
+    route = limited(RateLimit(1, 60.0, 1, RateKey(RateSource.CREDENTIAL)), RateLimit(5, 60.0, 5))
+    anyone, authenticated = rates.of_anyone(route), rates.of_authenticated(route)
+    assert anyone is not None
+    assert authenticated is not None
+    assert [answer_of(anyone, call()) is None for _ in range(3)] == [True, True, True]
+    assert [answer_of(authenticated, call()) is None for _ in range(2)] == [True, False]
+    assert rates.of_authenticated(limited(ONE_A_MINUTE, name="other")) is None
+    assert [(load.route, load.keys) for load in rates.loads()] == [("orders", 2)]

@@ -21,7 +21,7 @@ REDACTION = Redaction(
         ("", ""),
         ("page=2&sort=name", "page=2&sort=name"),
         ("token=s3cret&page=2", "token=***&page=2"),
-        ("a=1;token=s3cret;b=2", "a=1;token=***;b=2"),
+        ("a=1;token=s3;cret&b=2", "a=1;token=***&b=2"),
         ("TOKEN=s3cret", "TOKEN=***"),
         ("api-key=s3cret", "api-key=***"),
         ("%74oken=s3cret", "%74oken=***"),
@@ -58,9 +58,8 @@ def test_what_routes_take_credentials_from_is_redacted_for_all_requests() -> Non
     assert redaction.query("pass=s3cret&token=s3cret") == "pass=***&token=***"
     assert set(redaction.headers(headers).values()) == {"***"}
     redaction.follow([])
-    assert redaction.query("pass=1&token=s3cret") == "pass=1&token=***"
-    assert redaction.headers(headers)["authorization"] == "***"
-    assert redaction.headers(headers)["x-pass"] == "s3cret"
+    assert redaction.query("pass=1") == "pass=***", "requests of a route that has gone may still end"
+    assert set(redaction.headers(headers).values()) == {"***"}
 
 
 def test_credentials_by_definition_are_never_told() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn, TypeVar
 
@@ -20,12 +20,15 @@ from gateway.discovery.documents import (
     parse_route,
 )
 from gateway.discovery.documents_view import Document, DocumentsView, KvSource, fingerprint
+from gateway.discovery.doubt import Sign
 from gateway.discovery.mirror import Tower
 from gateway.discovery.permissions import hidden_keys
+from gateway.discovery.transport import Reply
 from gateway.discovery.view import View
-from gateway.discovery.watch import Subject, Watch
+from gateway.discovery.watch import Subject, Taken, Watch
 
 V = TypeVar("V")
+_NO_DEFAULTS = "waits for the defaults: they are not to be read, and what they ask of requests is not known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,8 @@ class Configuration:
         self._wall = wall
         self._draw = draw
         self._lock = asyncio.Lock()
-        self._now = BUILT_IN
+        self._now: Defaults | None = None
+        """None while it is not known what they are: no route is read then, since they may ask for credentials."""
         self._defaults_applied = asyncio.Event()
         self._defaults_applied.set()
         self._defaults_differ = asyncio.Event()
@@ -78,7 +82,7 @@ class Configuration:
 
     def policies(self, services: Iterable[str]) -> Mapping[str, ServicePolicy]:
         """Those in force, and for each of `services` without its own the one that the defaults make."""
-        default = self._now.service
+        default = (self._now or BUILT_IN).service
         made = {service: replace(default, service=service) for service in services}
         return (made if default != BUILT_IN.service else {}) | self._policies.values
 
@@ -106,17 +110,18 @@ class Configuration:
 
     def load(self, documents: Sequence[Document], saved_at: float) -> None:
         """Take over the disk snapshot, before `run`."""
+        for view in self._views:
+            view.loaded(saved_at)
         self._defaults.load(documents)
-        self._now = self._defaults.values.get("defaults", BUILT_IN)
+        self._now = self._found_defaults()
         self._routes.load(documents)
         self._policies.load(documents)
         self._credentials.load(documents)
-        for view in self._views:
-            view.loaded(saved_at)
 
     async def run(self) -> NoReturn:
         """Keep all of them up to date until cancelled."""
-        subjects: tuple[Subject, ...] = (self._defaults, self._routes, self._policies, self._credentials)
+        judged_by_them = (_Later(part, self._defaults_are_known) for part in (self._routes, self._policies))
+        subjects: tuple[Subject, ...] = (self._defaults, *judged_by_them, self._credentials)
         self._watches = tuple(
             Watch(
                 subject,
@@ -134,6 +139,7 @@ class Configuration:
                 for watch in self._watches:
                     group.create_task(watch.run(), name=f"watch {watch.view.name}")
                 group.create_task(self._follow_defaults())
+                group.create_task(self._note_confirmation())
         raise AssertionError("the watches end by being cancelled only")
 
     async def settled(self) -> None:
@@ -160,12 +166,29 @@ class Configuration:
         self._defaults_applied.clear()
         self._defaults_differ.set()
 
+    async def _defaults_are_known(self) -> None:
+        """Or it is known that they are not."""
+        if not self._views[0].has_content:
+            await self._views[0].settled.wait()
+        await self._defaults_applied.wait()
+
+    def _found_defaults(self) -> Defaults | None:
+        if not self._views[0].has_content:
+            return None
+        found = self._defaults.values.get("defaults")
+        return BUILT_IN if found is None and not self._defaults.rejections else found
+
+    async def _note_confirmation(self) -> None:
+        """That there are no defaults is news as well."""
+        await self._views[0].confirmed.wait()
+        self._note_defaults()
+
     async def _follow_defaults(self) -> NoReturn:
         while True:
             await self._defaults_differ.wait()
             self._defaults_differ.clear()
             async with self._lock:
-                self._now = self._defaults.values.get("defaults", BUILT_IN)
+                self._now = self._found_defaults()
                 await self._routes.judge_again()
                 await self._policies.judge_again()
             self._defaults_applied.set()
@@ -185,6 +208,8 @@ class Configuration:
         )
 
     def _parse_route(self, document: Document, name: str) -> Route | Rejection:
+        if self._now is None:
+            return Rejection(document.key, 1, 1, "", _NO_DEFAULTS, document.modify_index)
         return parse_route(
             name,
             document.raw,
@@ -195,7 +220,22 @@ class Configuration:
         )
 
     def _parse_policy(self, document: Document, name: str) -> ServicePolicy | Rejection:
-        return parse_policy(name, document.raw, document.modify_index, self._now, key=document.key)
+        return parse_policy(name, document.raw, document.modify_index, self._now or BUILT_IN, key=document.key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Later:
+    """A subject whose answers count only when something else is there."""
+
+    subject: Subject
+    ready: Callable[[], Awaitable[None]]
+
+    async def read(self, index: int | None, wait: float) -> Reply[bytes]:
+        return await self.subject.read(index, wait)
+
+    async def take(self, reply: Reply[bytes], signs: Sign, /) -> Taken:
+        await self.ready()
+        return await self.subject.take(reply, signs)
 
 
 def _parse_credential(document: Document, name: str) -> Credential | Rejection:

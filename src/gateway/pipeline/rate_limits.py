@@ -17,6 +17,7 @@ from gateway.pipeline.stage import Answer, Call, ResponseHead
 KeyOf = Callable[[Call], Key]
 
 _LONGEST_KEY = 64
+_OF_AUTHENTICATED = frozenset({RateSource.CLAIM, RateSource.CREDENTIAL})
 _NETWORK_OF_A_HOST = 8
 """Bytes: the /64 that one host or household has in IPv6, and may take any address from (RFC 6177, RFC 8981)."""
 
@@ -37,33 +38,45 @@ class RateLimits:
     def __init__(self, clock: Callable[[], float], capacity: int) -> None:
         self._clock = clock
         self._capacity = capacity
-        self._held: dict[str, Mapping[RateLimit, Gcra]] = {}
+        self._held: dict[tuple[str, bool], Mapping[RateLimit, Gcra]] = {}
+        """By route, and whether they are of those who have been authenticated."""
 
-    def of(self, route: Route) -> RateLimited | None:
-        held = self._held.pop(route.name, {})
-        if not route.limits.rate:
+    def of_anyone(self, route: Route) -> RateLimited | None:
+        """The limits that need no credential, and so hold up whoever guesses at one."""
+        return self._stage(route, authenticated=False)
+
+    def of_authenticated(self, route: Route) -> RateLimited | None:
+        """Those by claim or credential."""
+        return self._stage(route, authenticated=True)
+
+    def _stage(self, route: Route, *, authenticated: bool) -> RateLimited | None:
+        held = self._held.pop((route.name, authenticated), {})
+        limits = {
+            limit: held[limit] if limit in held else self._new(limit)
+            for limit in route.limits.rate
+            if (limit.by.source in _OF_AUTHENTICATED) is authenticated
+        }
+        if not limits:
             return None
-        limits = {limit: held[limit] if limit in held else self._new(limit) for limit in route.limits.rate}
-        self._held[route.name] = limits
+        self._held[route.name, authenticated] = limits
         return RateLimited(limits, self._clock)
 
     def retain(self, names: frozenset[str]) -> None:
         """Forgets routes that are gone."""
-        for name in self._held.keys() - names:
-            del self._held[name]
+        self._held = {of: limits for of, limits in self._held.items() if of[0] in names}
 
     def loads(self) -> Iterator[RateLoad]:
-        for route, limits in self._held.items():
-            yield RateLoad(
-                route, sum(len(each) for each in limits.values()), sum(each.forgotten for each in limits.values())
-            )
+        for route in {name for name, _ in self._held}:
+            every = [each for (name, _), limits in self._held.items() if name == route for each in limits.values()]
+            yield RateLoad(route, sum(map(len, every)), sum(each.forgotten for each in every))
 
     def _new(self, limit: RateLimit) -> Gcra:
         return Gcra(limit.count, limit.period, limit.burst, self._capacity)
 
 
 class RateLimited:
-    """The stage of a route's rate limits: all have to grant a request, and one that is refused counts for none."""
+    """The stage of some of a route's rate limits: all have to grant a request, and one that is refused counts for none
+    of them."""
 
     def __init__(self, limits: Mapping[RateLimit, Gcra], clock: Callable[[], float]) -> None:
         self._limits: Sequence[tuple[RateLimit, KeyOf, Gcra]] = [

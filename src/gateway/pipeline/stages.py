@@ -19,12 +19,22 @@ from gateway.pipeline.transform import Transform
 def makers(
     authenticators: Authenticators, authorisation: Authorisation, rates: RateLimits, compile_groups: CompileGroups
 ) -> Sequence[Maker]:
-    """Preflights come without credentials, and are answered before anybody asks for them; what is required may be of
-    whoever has been authenticated, and so may a rate, which requests that are denied do not use up."""
+    """Preflights come without credentials, and are answered before anybody asks for them. Rates that need no credential
+    come before authentication, which costs most and tells who guesses; what is required may be of whoever has been
+    authenticated, and so may a rate, which requests that are denied do not use up."""
 
     def transform(route: Route) -> Transform | None:
         if not route.filters and route.answer is None:
             return None
         return Transform(route.filters, compile_groups, route.answer)
 
-    return (NetworkRules.of, CrossOrigin.of, Sizes.of, authenticators.of, authorisation.of, rates.of, transform)
+    return (
+        NetworkRules.of,
+        CrossOrigin.of,
+        Sizes.of,
+        rates.of_anyone,
+        authenticators.of,
+        authorisation.of,
+        rates.of_authenticated,
+        transform,
+    )

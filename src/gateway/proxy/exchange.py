@@ -225,11 +225,11 @@ class Exchange:
         """What to do next; None where the response has been delivered."""
         conductor, ticket, body = self._forwarder.conductor, attempt.ticket, self._body
         self._ticket, self._attempt = ticket, attempt
-        if attempt.number > 1:
-            if self._is_late(self._loop.time()):
-                return conductor.reject(ticket, Reason.UPSTREAM_TIMEOUT)
-            if body is not None:
-                body.restart()
+        if self._is_late(self._loop.time()):
+            # Spent in stages, in the queue, or on other instances: nothing that this one could help.
+            return conductor.reject(ticket, Reason.UPSTREAM_TIMEOUT)
+        if attempt.number > 1 and body is not None:
+            body.restart()
         trying = self._begun(attempt.instance)
         request = self._prepared(trying)
         request.deadline = self._deadline
@@ -383,8 +383,9 @@ class Exchange:
         if answer.reason is not None:
             refusal = Refusal(answer.reason, answer.detail, retry_after=answer.retry_after)
             self._refuse(refusal, added=answer.fields)
-        elif self._answer_ourselves(answer.status, answer.fields, answer.body, close=False):
-            self._outcome = Outcome.RESPONDED
+        else:
+            answered = self._answer_ourselves(answer.status, answer.fields, answer.body, close=False)
+            self._outcome = Outcome.RESPONDED if answered else Outcome.ABANDONED
 
     def _refuse(self, refusal: Refusal, *, added: Sequence[Field] = (), close: bool = False) -> None:
         if self._status is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,7 +18,7 @@ from gateway.core.facts import RequestFacts
 from gateway.core.model import Reason
 from gateway.core.paths import BadPath, normalise
 from gateway.proxy import via
-from gateway.proxy.fields import elements
+from gateway.proxy.fields import Field, elements
 from gateway.proxy.forwarded import Forwarding
 from gateway.proxy.hop_headers import BadField, Sifted, sift_request
 from gateway.proxy.options import ProxyOptions
@@ -89,7 +89,7 @@ class Reader:
             host,
             path,
             query or "",
-            CIMultiDictProxy(CIMultiDict(sifted.passed)) if sifted.stripped else headers,
+            CIMultiDictProxy(CIMultiDict(_decisive(sifted, upgrade))),
             self._forwarding.client_ip(peer, sifted.hops),
             self._forwarding.scheme(peer, sifted.hops),
             self._wall_clock(),
@@ -106,6 +106,15 @@ class Reader:
             keep_alive,
             "1.1" if version == (1, 1) else "1.0",
         )
+
+
+def _decisive(sifted: Sifted, upgrade: str | None) -> Sequence[Field]:
+    """What decisions may look at: what goes upstream as the client sent it, and an upgrade that we would make.
+
+    Never what ends at this hop, or what hops say of the client, which anyone may write; and what else a client sends
+    changes nothing about which headers these are.
+    """
+    return sifted.passed if upgrade is None else [*sifted.passed, ("Upgrade", upgrade)]
 
 
 @lru_cache(maxsize=1024)

@@ -7,7 +7,7 @@ only then do others add ours, so that nobody outside can make us drop what we sa
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gateway.proxy.fields import Field, elements, is_safe_value, is_token
 
@@ -61,8 +61,6 @@ class Sifted:
     hops: Mapping[str, list[str]]
     size: int
     """Bytes of all fields as they were received."""
-    stripped: bool = field(default=False)
-    """Whether something is missing from `passed` that routing must not see either."""
 
 
 _NO_HOPS: Mapping[str, list[str]] = {}
@@ -77,7 +75,6 @@ def sift_request(received: Iterable[Field], connection: Iterable[str] = ()) -> S
     passed: list[Field] = []
     hops: dict[str, list[str]] | None = None
     size = 0
-    stripped = False
     for pair in received:
         name, value = pair
         size += len(name) + len(value) + 4
@@ -87,16 +84,13 @@ def sift_request(received: Iterable[Field], connection: Iterable[str] = ()) -> S
         action = _REQUEST_ACTION.get(lower)
         if action is None:
             action = _unknown(lower)
-            stripped = stripped or action == _DROP
         if action == _PASS:
             passed.append(pair)
         elif action == _KEEP:
             if hops is None:
                 hops = {}
             hops.setdefault(lower, []).append(value)
-        elif lower in _OURS:
-            stripped = True
-    sifted = Sifted(passed, _NO_HOPS if hops is None else hops, size, stripped)
+    sifted = Sifted(passed, _NO_HOPS if hops is None else hops, size)
     for value in connection:
         if value not in _ORDINARY_CONNECTION:
             _strip_named(sifted, frozenset(element.lower() for element in elements((value,))))
@@ -120,7 +114,6 @@ def _strip_named(sifted: Sifted, names: frozenset[str]) -> None:
     kept = [pair for pair in sifted.passed if pair[0].lower() not in names]
     if len(kept) != len(sifted.passed):
         sifted.passed = kept
-        sifted.stripped = True
     if sifted.hops and not names.isdisjoint(sifted.hops):
         sifted.hops = {name: values for name, values in sifted.hops.items() if name not in names}
 

@@ -13,8 +13,6 @@ from gateway.core.model import Route
 REDACTED = "***"
 _ALWAYS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
 """Headers that are credentials by definition (RFC 9110 §11, RFC 6265), whatever the operator names."""
-_SEPARATOR = re.compile(r"([&;])")
-"""Servers differ about `;`: as a separator it hides nothing from us."""
 _PART_OF_NAME = re.compile(r"[\[\].]+")
 
 
@@ -24,25 +22,25 @@ class Redaction:
     def __init__(self, headers: Collection[str], parameters: Collection[str], shown: Sequence[str] = ()) -> None:
         """`shown` are the request headers that are told at all."""
         self._shown = tuple(name.lower() for name in shown)
-        self._own_headers, self._own_parameters = _alike(_ALWAYS | {*headers}), _alike(parameters)
-        self._headers, self._parameters = self._own_headers, self._own_parameters
+        self._headers, self._parameters = _alike(_ALWAYS | {*headers}), _alike(parameters)
 
     def follow(self, routes: Iterable[Route]) -> None:
-        """Adds what these routes take credentials from, instead of what earlier ones did.
+        """Adds what these routes take credentials from.
 
-        It holds for all requests: a credential that is sent to the wrong path is one still.
+        It holds for all requests: a credential that is sent to the wrong path is one still. And it holds on when a
+        route has gone, since its requests may go on for long, and are told of when they end.
         """
         places = [method.place for route in routes if route.auth is not None for method in route.auth.methods]
         headers = _alike(place.name for place in places if place.kind is PlaceKind.HEADER)
         parameters = _alike(place.name for place in places if place.kind is PlaceKind.QUERY)
-        self._headers = self._own_headers | headers
-        self._parameters = self._own_parameters | parameters
+        self._headers |= headers
+        self._parameters |= parameters
 
     def query(self, query: str) -> str:
         """A raw query, its order and spelling kept."""
         if not query:
             return query
-        return "".join(map(self._parameter, _SEPARATOR.split(query)))
+        return "&".join(map(self._parameter, query.split("&")))
 
     def headers(self, headers: Headers) -> Mapping[str, str]:
         """Those that are shown, where the request has them; of an address in one the query is redacted too."""
@@ -56,12 +54,19 @@ class Redaction:
         return before + mark + self.query(query)
 
     def _parameter(self, text: str) -> str:
-        name, sign, _ = text.partition("=")
-        if not sign:
-            return text
+        """Servers differ about `;`: it may separate, and so hide a name, or be a part of the secret before it."""
+        told: list[str] = []
+        for part in text.split(";"):
+            name, sign, _ = part.partition("=")
+            if sign and self._is_secret(name):
+                told.append(f"{name}={REDACTED}")
+                break
+            told.append(part)
+        return ";".join(told)
+
+    def _is_secret(self, name: str) -> bool:
         plain = unquote_plus(name).lower().replace("-", "_")
-        secret = plain in self._parameters or not self._parameters.isdisjoint(_PART_OF_NAME.split(plain))
-        return f"{name}={REDACTED}" if secret else text
+        return plain in self._parameters or not self._parameters.isdisjoint(_PART_OF_NAME.split(plain))
 
 
 def _alike(names: Iterable[str]) -> frozenset[str]:

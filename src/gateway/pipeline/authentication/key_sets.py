@@ -71,6 +71,9 @@ async def _file(path: str) -> bytes:
     """Raises LoadFailed."""
 
     def read() -> bytes:
+        if Path(path).exists() and not Path(path).is_file():
+            # A pipe would hold the thread for good.
+            raise LoadFailed("it is no regular file")
         with Path(path).open("rb") as file:
             return file.read(MAX_SIZE + 1)
 

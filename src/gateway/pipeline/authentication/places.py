@@ -8,6 +8,7 @@ from urllib.parse import unquote_plus
 from gateway.core.authentication import Place, PlaceKind
 from gateway.core.facts import RequestFacts
 from gateway.pipeline.stage import Call, Field
+from gateway.pipeline.twins import as_seen_by_servers
 
 
 class Ambiguous(Exception):
@@ -37,13 +38,13 @@ class Removal:
     def __init__(self, places: Collection[Place], headers: Collection[str]) -> None:
         of_kind = {kind: frozenset(place.name for place in places if place.kind is kind) for kind in PlaceKind}
         named = {*headers, *of_kind[PlaceKind.AUTHORIZATION], *of_kind[PlaceKind.HEADER]}
-        self._headers = frozenset(_as_seen_by_servers(name) for name in named)
+        self._headers = frozenset(as_seen_by_servers(name) for name in named)
         self._cookies = of_kind[PlaceKind.COOKIE]
         self._parameters = of_kind[PlaceKind.QUERY]
 
     def apply(self, call: Call) -> None:
         dropped = self._headers
-        call.fields = [field for field in call.fields if _as_seen_by_servers(field[0]) not in dropped]
+        call.fields = [field for field in call.fields if as_seen_by_servers(field[0]) not in dropped]
         if self._cookies:
             call.fields = _without_cookies(call.fields, self._cookies)
         if self._parameters:
@@ -57,10 +58,6 @@ def _values(facts: RequestFacts, place: Place) -> list[str]:
         pairs = [pair.strip().partition("=") for line in facts.header_values("cookie") for pair in line.split(";")]
         return [value for name, _, value in pairs if name == place.name]
     return [*facts.header_values(place.name)]
-
-
-def _as_seen_by_servers(name: str) -> str:
-    return name.lower().replace("_", "-")
 
 
 def _without_parameters(query: str, names: frozenset[str]) -> str:
