@@ -79,7 +79,7 @@ class Source:
         ]
 
     async def kv_read(self, key: str, index: int | None = None, wait: float = 0) -> Reply[bytes]:
-        raise NotImplementedError
+        raise AssertionError("is not asked here")
 
     async def pass_gate(self) -> None:
         self.gate = asyncio.get_running_loop().create_future()

@@ -30,10 +30,10 @@ class World:
         self.held = sorted(instance.key.service_id for instance in instances)
 
     async def health_service(self, service: str, index: int | None = None, wait: float = 0) -> Reply[bytes]:
-        raise NotImplementedError
+        raise AssertionError("is not asked here")
 
     async def kv_read(self, key: str, index: int | None = None, wait: float = 0) -> Reply[bytes]:
-        raise NotImplementedError
+        raise AssertionError("is not asked here")
 
     async def may_read(self, questions: Sequence[Question]) -> list[bool] | None:
         return [question.segment not in self.hidden for question in questions]

@@ -82,7 +82,7 @@ class Tower:
     def suspect(self) -> None: ...
 
     async def rest(self, seconds: float) -> bool:
-        raise NotImplementedError
+        raise AssertionError("is not asked here")
 
     @contextlib.contextmanager
     def listening(self, listener: object) -> Iterator[None]:
