@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -66,8 +67,10 @@ class RateLimits:
         self._held = {of: limits for of, limits in self._held.items() if of[0] in names}
 
     def loads(self) -> Iterator[RateLoad]:
-        for route in {name for name, _ in self._held}:
-            every = [each for (name, _), limits in self._held.items() if name == route for each in limits.values()]
+        of_route: defaultdict[str, list[Gcra]] = defaultdict(list)
+        for (route, _), limits in self._held.items():
+            of_route[route] += limits.values()
+        for route, every in of_route.items():
             yield RateLoad(route, sum(map(len, every)), sum(each.forgotten for each in every))
 
     def _new(self, limit: RateLimit) -> Gcra:

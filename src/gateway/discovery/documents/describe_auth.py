@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 
-from pydantic import JsonValue
-
 from gateway.core.authentication import (
     ApiKey,
     Authentication,
@@ -22,9 +20,8 @@ from gateway.core.authentication import (
     PlaceKind,
     SecretFile,
 )
+from gateway.discovery.documents.model import Described
 from gateway.discovery.documents.units import format_duration, format_size
-
-Described = dict[str, JsonValue]
 
 
 def describe_auth(auth: Authentication | None) -> Described:
