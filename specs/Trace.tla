@@ -53,7 +53,9 @@ TakeRouteRequest(event) ==
         r == Versions[event.route]
         b == Selected[event.backend]
     IN  /\ event.route \in DOMAIN Versions
-        /\ r = routing_table[r.name] \/ event.superseded
+        /\ \/ r = routing_table[r.name]
+           \/ event.superseded
+           \/ event.steered /\ r = [routing_table[r.name] EXCEPT !.backends = r.backends]
         /\ holder' = [holder EXCEPT ![t] = event.ticket]
         /\ CASE event.do = "send" ->
                     /\ RouteRequestSend(t, r, b, event.instance)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from specs import tlc
 
@@ -131,6 +131,7 @@ class _Journal:
         self._versions, self._backends, self._entries = _Named(), _Named(), _Named()
         self._tables, self._policies = _Named(), _Named()
         self._known: dict[tuple[str, int], int] = {}
+        self._documents: dict[tuple[str, int], Line] = {}
         self._tickets = _Places()
         self._failures: dict[int, str] = {}
         """By ticket, the kind of failure that was told last, for a rejection that comes of it."""
@@ -216,17 +217,21 @@ class _Journal:
         return event | self._of_ticket(action, inputs, decision)
 
     def _route_request(self, inputs: Line, decision: Line) -> dict[str, str]:
-        superseded = inputs.get("superseded")
+        superseded, steering = inputs.get("superseded"), inputs.get("steering")
         if superseded is not None:
             version = self._version(superseded)
         else:
             version = self._known.get((inputs["route"], inputs["version"]), 0)
+        if steering is not None and version:
+            route = self._documents[inputs["route"], inputs["version"]]
+            version = self._versions.number(self._route(route, steering["serving"]))
         ticket = decision["ticket"]
         event = {
             "ticket": str(ticket),
             "place": str(self._tickets.open(ticket)),
             "route": str(version),
             "superseded": _bool(superseded is not None),
+            "steered": _bool(steering is not None),
             "backend": str(self._backend(decision["backend"])),
             **self._placing(decision),
         }
@@ -282,7 +287,7 @@ class _Journal:
         if action in {"RegisterService", "UpdateHealth"}:
             passing, warning = decision["weights"]
             event["entry"] = str(
-                self._entry(service, decision["health"], passing, warning, decision["tags"], decision["meta"])
+                self._entry(service, name, decision["health"], passing, warning, decision["tags"], decision["meta"])
             )
         return event
 
@@ -293,6 +298,7 @@ class _Journal:
                 self._instance(service, "/".join(each["key"]), each["address"], each["port"]),
                 self._entry(
                     service,
+                    "/".join(each["key"]),
                     _HEALTHS[each["health"]],
                     each["weight_passing"],
                     each["weight_warning"],
@@ -313,40 +319,34 @@ class _Journal:
         return number
 
     def _entry(
-        self, service: str, health: str, passing: int, warning: int, tags: Iterable[str], meta: Mapping[str, str]
+        self, service: str, name: str, health: str, passing: int, warning: int, tags: Iterable[str], meta: Line
     ) -> int:
         chosen = ", ".join(
-            _text(name)
-            for (of, wanted, pairs), name in self._selections.items()
-            if of == service and set(wanted) <= set(tags) and all(meta.get(key) == value for key, value in pairs)
+            _text(selected)
+            for selection, selected in self._selections.items()
+            if selection.service == service and selection.selects(name, set(tags), meta)
         )
         return self._entries.number(
             f"[health |-> {_text(health)}, weighs_passing |-> {_bool(passing > 0)}, "
             f"weighs_warning |-> {_bool(warning > 0)}, selections |-> {{{chosen}}}]"
         )
 
-    def _selection(self, service: str, tags: Iterable[str], meta: Iterable[tuple[str, str]]) -> str:
-        return self._selections[service, tuple(sorted(tags)), tuple(sorted(meta))]
-
     def _backend(self, backend: Line) -> int:
-        selection = self._selection(backend["service"], backend["tags"], backend["meta"].items())
+        selection = self._selections[_Selection.of(backend, backend["meta"].items(), backend)]
         return self._backends.number(_backend(backend["service"], selection, backend["panic"]))
 
     def _version(self, route: Line) -> int:
-        number = self._versions.number(self._route(route))
+        number = self._versions.number(self._route(route, None))
         self._known[route["name"], route["version"]] = number
+        self._documents[route["name"], route["version"]] = route
         return number
 
-    def _route(self, route: Line) -> str:
+    def _route(self, route: Line, serving: Sequence[Line] | None) -> str:
+        """With `serving`: the version as one request sees it, whose backends hold only what it may be sent to."""
         panic = route["when_empty"]["panic"]
         backends = ", ".join(
-            _backend(
-                each["service"],
-                self._selection(each["service"], each["tags"], (tuple(pair) for pair in each["meta"])),
-                None if panic is None else _HEALTHS[panic],
-            )
-            for each in route["backends"]
-            if each["weight"]
+            _backend(each["service"], self._selections[selection], None if panic is None else _HEALTHS[panic])
+            for each, selection in _selected(route, serving)
         )
         return (
             f"[name |-> {_text(route['name'])}, version |-> {route['version']}, backends |-> {{{backends}}}, "
@@ -368,22 +368,68 @@ class _Journal:
         return "(" + " @@ ".join(rows) + ")" if self._service_names else f'("" :> {_policy({})})'
 
 
-def _selections(lines: Iterable[Line]) -> dict[tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]], str]:
+class _Selection(NamedTuple):
+    """What a backend selects by, for one request."""
+
+    service: str
+    tags: frozenset[str]
+    meta: frozenset[tuple[str, str]]
+    only: frozenset[str] | None
+    preferred: frozenset[str]
+
+    @classmethod
+    def of(cls, backend: Line, meta: Iterable[Sequence[str]], serving: Line) -> _Selection:
+        only, preferred = serving.get("only"), serving.get("preferred", ())
+        return cls(
+            backend["service"],
+            frozenset(backend["tags"]),
+            frozenset((key, value) for key, value in meta),
+            None if only is None else frozenset(map(_shown, only)),
+            frozenset(map(_shown, preferred)),
+        )
+
+    def selects(self, name: str, tags: set[str], meta: Line) -> bool:
+        return (
+            self.tags <= tags
+            and all(meta.get(key) == value for key, value in self.meta)
+            and (self.only is None or name in self.only)
+        )
+
+
+def _shown(instance: str | Sequence[str]) -> str:
+    """A decision has an instance's name, an input its parts."""
+    return instance if isinstance(instance, str) else "/".join(instance)
+
+
+def _selected(route: Line, serving: Sequence[Line] | None) -> Iterator[tuple[Line, _Selection]]:
+    """The backends of a route that have a weight, with all that each may select by."""
+    weighty = [each for each in route["backends"] if each["weight"]]
+    for each, said in zip(weighty, serving or [{}] * len(weighty), strict=True):
+        yield each, _Selection.of(each, each["meta"], said)
+        if said.get("only") is not None and each.get("any_otherwise"):
+            yield each, _Selection.of(each, each["meta"], {"preferred": said["preferred"]})
+
+
+def _selections(lines: Iterable[Line]) -> Mapping[_Selection, str]:
     """All that backends select by, with a name for each."""
-    found: dict[tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]], str] = {}
+    found: dict[_Selection, str] = {}
 
-    def add(service: str, tags: Iterable[str], meta: Iterable[tuple[str, str]]) -> None:
-        key = (service, tuple(sorted(tags)), tuple(sorted(meta)))
-        found.setdefault(key, f"s{len(found) + 1}")
+    def add(selection: _Selection) -> None:
+        found.setdefault(selection, f"s{len(found) + 1}")
 
+    known: dict[tuple[str, int], Line] = {}
     for line in lines:
         inputs, backend = line["inputs"], line["decision"].get("backend")
-        superseded = inputs.get("superseded")
+        superseded, steering = inputs.get("superseded"), inputs.get("steering")
         for route in (*inputs.get("routes", ()), *([] if superseded is None else [superseded])):
-            for each in route["backends"]:
-                add(each["service"], each["tags"], (tuple(pair) for pair in each["meta"]))
+            known[route["name"], route["version"]] = route
+            for _, selection in _selected(route, None):
+                add(selection)
+        if steering is not None and (inputs["route"], inputs["version"]) in known:
+            for _, selection in _selected(known[inputs["route"], inputs["version"]], steering["serving"]):
+                add(selection)
         if backend is not None:
-            add(backend["service"], backend["tags"], backend["meta"].items())
+            add(_Selection.of(backend, backend["meta"].items(), backend))
     return found
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import os
 import random
+import secrets
 import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +24,8 @@ from gateway.admin.sources import ConsulStanding, Readiness
 from gateway.core.authentication import Credential
 from gateway.core.gateway import Gateway
 from gateway.core.model import Instance, Route, ServicePolicy
+from gateway.core.steering import Steerer
+from gateway.core.sticky import tagger
 from gateway.core.views import CircuitChange, CircuitView, RouteLoad
 from gateway.discovery.addresses import AddressPolicy
 from gateway.discovery.consul_client import ConsulClient
@@ -29,7 +33,7 @@ from gateway.discovery.consul_settings import ConsulSettings
 from gateway.discovery.documents import Rejection, describe, describe_policy
 from gateway.discovery.duty import DutyState
 from gateway.discovery.errors import ConsulError
-from gateway.discovery.predicates import compile_require, compile_when
+from gateway.discovery.predicates import compile_instances, compile_require, compile_when
 from gateway.discovery.regex import compile_full_match, compile_groups
 from gateway.discovery.service import Discovery, DiscoveryOptions
 from gateway.discovery.snapshot import Snapshot
@@ -44,6 +48,7 @@ from gateway.pipeline.authorisation import Authorisation
 from gateway.pipeline.rate_limits import RateLimits
 from gateway.pipeline.stage import Pipelines
 from gateway.pipeline.stages import makers
+from gateway.pipeline.sticky_cookie import StickyCookies
 from gateway.proxy.aiohttp_upstream import AiohttpUpstream
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.fetching import Fetcher
@@ -175,7 +180,8 @@ class App:
         )
         if self._journal is not None:
             self._journal.begin(lambda: checkpoint.take(self._core))
-        self._conductor = Conductor(self._core, loop.time)
+        tag = tagger(_sticky_key(settings))
+        self._conductor = Conductor(self._core, loop.time, Steerer(compile_instances, tag, self._steering_failed))
         consul_settings = ConsulSettings.from_environment(settings.consul_environment(os.environ))
         self._consul_address = consul_settings.address
         self._client = ConsulClient(consul_settings)
@@ -184,7 +190,9 @@ class App:
         self._fetcher = Fetcher(AddressPolicy(denied=settings.denied_addresses).check)
         self._authenticators = Authenticators(self._fetcher, Time(loop.time, time.time, asyncio.sleep, random.random))
         authorisation = Authorisation(compile_require, self._require_failed)
-        self._pipelines = Pipelines(makers(self._authenticators, authorisation, self._rates, compile_groups))
+        self._pipelines = Pipelines(
+            makers(self._authenticators, authorisation, self._rates, StickyCookies(tag), compile_groups)
+        )
         redaction = Redaction(settings.redact_headers, settings.redact_query, settings.log_headers)
         self._sink = _Sink(
             self._conductor, self._authenticators, self._pipelines, self._rates, redaction, self._upstream
@@ -321,6 +329,9 @@ class App:
     def _when_failed(self, route: str) -> None:
         self._metrics.predicate_failed(route, "when")
 
+    def _steering_failed(self, route: str, field: str) -> None:
+        self._metrics.predicate_failed(route, field)
+
     def _require_failed(self, route: str) -> None:
         self._metrics.predicate_failed(route, "require")
 
@@ -394,6 +405,11 @@ class App:
             connections_dropped=lambda: self._listener.connections_dropped,
             ready=lambda: self.readiness().ready,
         )
+
+
+def _sticky_key(settings: Settings) -> bytes:
+    key = settings.sticky_key
+    return secrets.token_bytes(32) if key is None else hashlib.sha512(key.get_secret_value().encode()).digest()
 
 
 def _journal(settings: Settings) -> Journal | None:

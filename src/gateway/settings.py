@@ -238,6 +238,13 @@ class Settings(BaseSettings):
     body_rate: Rate = _setting(
         240.0, "Limits", "Slowest pace at which a client may send a body that we wait for.", "bytes/s"
     )
+    sticky_key: Annotated[SecretStr, Field(min_length=16)] | None = _setting(
+        None,
+        "Identity",
+        "Secret of at least 16 characters that the cookies of sticky routes are made with; the same for all gateways "
+        "of a group. By default each process makes up its own, and who comes by another gateway is placed anew.",
+    )
+
     rate_limit_keys: Positive = _setting(
         100_000,
         "Limits",

@@ -36,6 +36,7 @@ from gateway.core.model import (
     ServicePolicy,
     WhenEmpty,
 )
+from gateway.core.serving import Serving, Steering
 from gateway.core.tickets import Attempt, Broken, Deliver, Done, End, Failure, Head, Reject, Send, Ticket, Wait
 from tests.unit.core_support import compile_regex, facts, instance
 
@@ -139,12 +140,15 @@ class Simulation:
             self._take()
 
     def calm(self) -> None:
-        """All is well from here on: instances, Consul, and the rules as they are."""
+        """All is well from here on: instances, Consul, and the rules as they are, with a route to every service, so
+        that no circuit lacks the requests that close it."""
         self.churning = False
         for backing in self._backings:
             backing.registered, backing.reality, backing.health, backing.weight = True, "well", Health.PASSING, 1
         self._policies = {service: ServicePolicy(service) for service in SERVICES}
         self.core.apply_policies(dict(self._policies), self.now)
+        everywhere = Route("r4", next(self._version), tuple(map(Backend, SERVICES)))
+        self.core.apply_routes([*self.core.table.routes.values(), everywhere], self.now)
         for service in SERVICES:
             self._deliver(service)
         self._take()
@@ -174,13 +178,26 @@ class Simulation:
         if self._random.random() < 0.05:
             route = self._superseded(route)
         request = facts(self._random.choice(("GET", "GET", "POST")), client_ip=f"192.0.2.{self._random.randrange(9)}")
-        decision = self.core.route_request(route, request, self.now)
+        decision = self.core.route_request(route, request, self.now, self._steering(route))
         if isinstance(decision, Send | Wait):
             ticket = decision.attempt.ticket if isinstance(decision, Send) else decision.ticket
             self.live[ticket.id] = ticket
             if self._random.random() < 0.08:
                 self._later(self._random.expovariate(4.0), lambda: self._leave(ticket))
         self._decided(decision)
+
+    def _steering(self, route: Route) -> Steering | None:
+        """What predicates and cookies might come to: any instances, or once it is calm all, and some preferred."""
+        if not route.steers:
+            return None
+        standings = self.core.standings(route, self.now)
+        serving = []
+        for backend, instances, _ in standings:
+            keys = [instance.key for instance in instances if not self.churning or self._random.random() < 0.7]
+            preferred = frozenset(key for key in keys if self._random.random() < 0.3)
+            serving.append(Serving(frozenset(keys) if backend.instances else None, preferred))
+        held = self._random.randrange(len(serving)) if self._random.random() < 0.3 else None
+        return Steering(tuple(serving), held)
 
     def _superseded(self, route: Route) -> Route:
         """A version that was in force when the request was matched, and is not any more."""
@@ -300,7 +317,9 @@ class Simulation:
         pick = self._random.choice
         backends = [Backend(pick(SERVICES), pick((1, 3)), frozenset(pick(((), (), ("canary",)))))]
         if pick((True, False)):
-            backends.append(Backend(pick(SERVICES), pick((1, 2, 0))))
+            backends.append(Backend(pick(SERVICES), pick((1, 2, 0)), fallback=pick((True, False, False))))
+        if pick((True, False, False)):
+            backends[0] = replace(backends[0], instances="true", any_otherwise=pick((True, False)))
         return Route(
             name,
             next(self._version),

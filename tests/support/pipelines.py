@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable
 
+from gateway.core.sticky import tagger
 from gateway.discovery.predicates import compile_require
 from gateway.discovery.regex import compile_groups
 from gateway.pipeline.authentication import Authenticators, LoadFailed, Time
@@ -14,12 +15,16 @@ from gateway.pipeline.authorisation import Authorisation
 from gateway.pipeline.rate_limits import RateLimits
 from gateway.pipeline.stage import Pipelines
 from gateway.pipeline.stages import makers
+from gateway.pipeline.sticky_cookie import StickyCookies
+
+TAG = tagger(b"a key of 24 bytes or more")
 
 
 def all_stages(clock: Callable[[], float], *, rate_keys: int = 1000) -> Pipelines:
     authenticators = Authenticators(_fetch_nothing, Time(clock, time.time, asyncio.sleep, random.random))
     authorisation = Authorisation(compile_require, _told_nobody)
-    return Pipelines(makers(authenticators, authorisation, RateLimits(clock, rate_keys), compile_groups))
+    rates, sticky = RateLimits(clock, rate_keys), StickyCookies(TAG)
+    return Pipelines(makers(authenticators, authorisation, rates, sticky, compile_groups))
 
 
 def _told_nobody(_: str) -> None:

@@ -175,12 +175,12 @@ def test_a_good_document_has_no_problems() -> None:
         (
             {"when": "'admin' in claims.roles"},
             "when",
-            "claims is known in require alone: a request is authenticated by the route that it takes",
+            "claims is known once a route was found: a request is authenticated by the route that it takes",
         ),
         (
             {"when": "identity.kind == 'jwt'"},
             "when",
-            "identity is known in require alone: a request is authenticated by the route that it takes",
+            "identity is known once a route was found: a request is authenticated by the route that it takes",
         ),
         ({"when": "claim.sub == 'a'"}, "when", "unknown name claim; known are request"),
         ({"require": "'admin' in clams.roles"}, "require", "unknown name clams; did you mean claims?"),

@@ -140,5 +140,14 @@ def test_routes_and_policies_keep_what_decisions_depend_on() -> None:
     (kept_route,) = parse(told[1], "").inputs["routes"]
     assert (kept_policy["in_flight_per_instance"], kept_policy["slow_start"]) == (3, 2.0)
     assert kept_route["backends"] == [
-        {"service": "orders", "weight": 9, "tags": ["canary"], "meta": [["region", "eu"]]}
+        {
+            "service": "orders",
+            "weight": 9,
+            "tags": ["canary"],
+            "meta": [["region", "eu"]],
+            "instances": None,
+            "any_otherwise": False,
+            "prefer": None,
+            "fallback": False,
+        }
     ]

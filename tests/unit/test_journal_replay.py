@@ -21,7 +21,7 @@ from tests.unit.journal_support import first_difference, lines_of, made_again, s
 
 @pytest.fixture(scope="module")
 def run() -> Sequence[Line]:
-    return lines_of(51, 5000, every=250)
+    return lines_of(56, 5000, every=250)
 
 
 def at(lines: Sequence[Line], seq: int) -> int:

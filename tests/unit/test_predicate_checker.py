@@ -147,7 +147,7 @@ def test_types_are_told_apart() -> None:
 
 def test_what_when_and_require_know() -> None:
     assert [name for name, variable in WHEN.items() if not isinstance(variable.type, Elsewhere)] == ["request"]
-    assert list(REQUIRE) == ["request", "claims", "identity", "route"]
+    assert list(REQUIRE) == ["request", "claims", "identity", "route", "instance"]
 
 
 def test_a_name_of_another_predicate_may_be_that_of_a_variable() -> None:

@@ -15,6 +15,9 @@ from gateway.discovery.predicates import TOOLS
 D: Environment[object] = {"d": Variable(DYN, lambda facts: facts)}
 
 
+TOO_MANY_STEPS = "it takes more steps than it may"
+
+
 def value(source: str, d: object = None) -> object:
     return compile_program(source, D, TOOLS).evaluate(d)
 
@@ -168,11 +171,11 @@ def test_an_outer_variable_is_there_again_after_an_inner_one_of_its_name() -> No
 def test_steps_are_bounded_and_their_end_is_an_error() -> None:
     many = list(range(1000))
     assert value("d.all(x, d.size() == 200)", many[:200]) is True
-    assert error("d.all(x, d.all(y, x == y || true))", many) == f"it takes more than {MAX_STEPS} steps"
-    assert error("d.map(x, d).all(x, x == d)", many) == f"it takes more than {MAX_STEPS} steps"
-    assert error("d.filter(x, x in d).size() > 0", list(range(1000))) == f"it takes more than {MAX_STEPS} steps"
+    assert error("d.all(x, d.all(y, x == y || true))", many) == TOO_MANY_STEPS
+    assert error("d.map(x, d).all(x, x == d)", many) == TOO_MANY_STEPS
+    assert error("d.filter(x, x in d).size() > 0", list(range(1000))) == TOO_MANY_STEPS
     texts = ["a" * 8000] * 200
-    assert error("d.all(x, !x.contains('b'))", texts) == f"it takes more than {MAX_STEPS} steps"
+    assert error("d.all(x, !x.contains('b'))", texts) == TOO_MANY_STEPS
     assert value("d.all(x, x.contains('b')) || d.size() == 200", texts) is True
 
 
@@ -208,10 +211,10 @@ def test_each_evaluation_has_all_its_steps(source: str) -> None:
 def test_what_is_dear_is_charged_outside_comprehensions_too() -> None:
     often = " || ".join(["d.split('').join() == 'b'"] * 50)
     assert value(often, "a" * 100) is False
-    assert error(often, "a" * 8000) == f"it takes more than {MAX_STEPS} steps"
+    assert error(often, "a" * 8000) == TOO_MANY_STEPS
     searched = " || ".join(["d.matches('a.{100}b')"] * 50)
     assert value(searched, "a" * 60) is False
-    assert error(searched, "a" * 8000) == f"it takes more than {MAX_STEPS} steps"
+    assert error(searched, "a" * 8000) == TOO_MANY_STEPS
     cheap = " || ".join(["d.endsWith('b') || size(d) == 0"] * 50)
     assert value(cheap, "a" * 8000) is False
 

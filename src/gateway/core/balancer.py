@@ -89,9 +89,17 @@ class WeightedRoundRobin(Generic[W]):
 
     def retain(self, keys: frozenset[Hashable]) -> None:
         """Forgets members that are gone."""
-        self._leave()
+        self._put_down()
         self._leads = {key: lead for key, lead in self._leads.items() if key in keys}
+
+    def _put_down(self) -> None:
+        self._leave()
         self._members = self._weights = ()
+
+    def succeed(self, other: WeightedRoundRobin[W]) -> None:
+        """Begins with what another's members are owed."""
+        other._put_down()
+        self._leads = dict(other._leads)
 
     def _next(self) -> int:
         currents = self._currents

@@ -15,6 +15,7 @@ from gateway.core.breaker import CircuitEvent, Judgement
 from gateway.core.facts import TicketFacts
 from gateway.core.model import HashOn, Instance, InstanceKey, Route, ServicePolicy
 from gateway.core.pool import Pool
+from gateway.core.serving import ANYBODY, Serving, Steering
 from gateway.core.tickets import (
     Attempt,
     Broken,
@@ -141,15 +142,18 @@ class Recorder:
     def prefer(self, node: str, now: float) -> None:
         self._event(now, Action.PREFER, {"node": node})
 
-    def route_request(self, ticket: Ticket, decision: Send | Wait | Reject, in_force: bool, now: float) -> None:
+    def route_request(
+        self, ticket: Ticket, decision: Send | Wait | Reject, steering: Steering | None, in_force: bool, now: float
+    ) -> None:
         """A route that is not in force any more is told in full, since no `ApplyRoutes` need have told it."""
         if not isinstance(decision, Reject):
             self.tickets[ticket.id] = ticket
         route = ticket.route
         inputs = {"route": route.name, "version": route.version, "method": ticket.facts.method}
         known: Values = {} if in_force else {"superseded": route}
+        said: Values = _NOTHING if steering is None else {"steering": _steering(steering)}
         placed = {"ticket": ticket.id, "backend": _backend(ticket.pool), **_placing(decision)}
-        self._event(now, Action.ROUTE_REQUEST, {**inputs, **known, **self._hash()}, placed)
+        self._event(now, Action.ROUTE_REQUEST, {**inputs, **known, **said, **self._hash()}, placed)
 
     def process_response(
         self,
@@ -243,13 +247,28 @@ def _entry(instance: Instance) -> Values:
 
 
 def _backend(pool: Pool) -> Values:
-    tags, meta, panic = pool.selector
+    tags, meta, panic, serving = pool.selector
     return {
         "service": pool.service.name,
         "tags": sorted(tags),
         "meta": dict(meta),
         "panic": None if panic is None else str(panic),
+        **({} if serving == ANYBODY else _serving(serving)),
     }
+
+
+def _serving(serving: Serving) -> Values:
+    only, preferred = serving
+    return {"only": None if only is None else sorted(map(str, only)), "preferred": sorted(map(str, preferred))}
+
+
+def _steering(steering: Steering) -> Values:
+    return {"serving": [_keys(serving) for serving in steering.serving], "held": steering.held}
+
+
+def _keys(serving: Serving) -> Values:
+    only, preferred = serving
+    return {"only": None if only is None else sorted(only), "preferred": sorted(preferred)}
 
 
 def _placing(decision: Send | Wait | Reject) -> Values:

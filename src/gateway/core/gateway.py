@@ -31,6 +31,8 @@ from gateway.core.retry import may_retry_failure, may_retry_status
 from gateway.core.routes import Routes
 from gateway.core.routing import CompileRegex, OnPredicateError, RoutingTable
 from gateway.core.services import Services
+from gateway.core.serving import Standing, Steering
+from gateway.core.split import Split
 from gateway.core.tickets import (
     Attempt,
     Broken,
@@ -122,15 +124,26 @@ class Gateway:
     def match(self, facts: RequestFacts) -> Route | None:
         return self._routes.table.match(facts)
 
-    def route_request(self, route: Route, facts: TicketFacts, now: float) -> Send | Wait | Reject:
-        """Opens a ticket for a request that matched `route`."""
+    def standings(self, route: Route, now: float) -> Sequence[Standing]:
+        """What the backends of a route have, for whoever finds out how a request steers."""
+        return self._routes.split(route, now).standings()
+
+    def route_request(
+        self, route: Route, facts: TicketFacts, now: float, steering: Steering | None = None
+    ) -> Send | Wait | Reject:
+        """Opens a ticket for a request that matched `route`; `steering` is what it says about the route's backends."""
         recorder = self._recorder
         if recorder is not None:
             facts = recorder.watched(facts)
         self._ticket_count += 1
         self.counters.tickets += 1
-        pool = self._routes.split(route, now).choose()
-        ticket = Ticket(self._ticket_count, route, facts, pool, self._routes.gate(route.name))
+        split = self._routes.split(route, now)
+        ways = None
+        if steering is not None:
+            ways = split.ways(steering)
+            ways.refresh(now)
+        pool = split.choose(ways)
+        ticket = Ticket(self._ticket_count, route, facts, pool, self._routes.gate(route.name), ways)
         pool.service.budget.count_request(now)
         decision: Send | Wait | Reject
         if pool.block is not None:
@@ -138,7 +151,8 @@ class Gateway:
         else:
             decision = self._admit(ticket, now) or self._refuse(ticket, Reason.QUEUE_FULL)
         if recorder is not None:
-            recorder.route_request(ticket, decision, self.table.routes.get(route.name) is route, now)
+            in_force = self.table.routes.get(route.name) is route
+            recorder.route_request(ticket, decision, steering, in_force, now)
         return decision
 
     def process_response(
@@ -331,6 +345,13 @@ class Gateway:
         self._wake_behind(ticket, now)
         return ended
 
+    def _split(self, ticket: Ticket, now: float) -> Split:
+        """The split of the ticket's route, with all that the ticket may choose from as it is at this moment."""
+        split = self._routes.split(ticket.route, now)
+        if ticket.ways is not None:
+            ticket.ways.refresh(now)
+        return split
+
     def _try_again(self, attempt: Attempt, now: float) -> Send | Wait | None:
         """Another attempt for the ticket, or a place in the queue for one; None where neither may be had."""
         ticket, before = attempt.ticket, attempt.member.service
@@ -338,8 +359,8 @@ class Gateway:
         pool = ticket.pool
         pool.refresh(now)
         if not pool.offers(tried):
-            split = self._routes.split(ticket.route, now)
-            pool = split.choose_other(tried) or (pool if pool.block is None else split.choose())
+            split = self._split(ticket, now)
+            pool = split.choose_other(ticket.ways, tried) or (pool if pool.block is None else split.choose(ticket.ways))
         if pool.block is not None:
             return None
         budget = pool.service.budget
@@ -477,7 +498,7 @@ class Gateway:
 
     def _redirect(self, ticket: Ticket, now: float) -> None:
         """The pool that a queued ticket waited for has emptied: another backend's, or the end."""
-        pool = self._routes.split(ticket.route, now).choose()
+        pool = self._split(ticket, now).choose(ticket.ways)
         if pool.block is not None:
             self._turn_away(self._reject_blocked(ticket, now), now)
             return

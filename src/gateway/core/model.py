@@ -123,6 +123,31 @@ class Backend:
     weight: int = 1
     tags: frozenset[str] = frozenset()
     meta: tuple[tuple[str, str], ...] = ()
+    instances: str | None = None
+    """A predicate over request and instance, as the operator wrote it (`core.steering`): who may serve a request."""
+    any_otherwise: bool = False
+    """Whether, where no instance that may be picked satisfies `instances`, the others may serve after all."""
+    prefer: str | None = None
+    """A predicate as `instances`: who is picked rather than the others, as long as any of them is free."""
+    fallback: bool = False
+    """Whether it takes requests only while no other backend can."""
+
+
+class StickyOn(Enum):
+    COOKIE = "cookie"
+    """Set by the gateway, and naming an instance in a way that nobody else can."""
+    HEADER = "header"
+    """The client's own; equal values go to equal instances."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sticky:
+    """What keeps a client on one instance, and so on one backend, as long as that may be picked."""
+
+    on: StickyOn
+    name: str
+    max_age: float = 0.0
+    """Of the cookie, in seconds; 0 is until the browser ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +239,7 @@ class Route:
     retry: RetryPolicy = RetryPolicy()
     limits: Limits = Limits()
     when_empty: WhenEmpty = WhenEmpty()
+    sticky: Sticky | None = None
     networks: Networks = EVERYWHERE
     cors: Cors = NO_CORS
     pass_escaped_slashes: bool = False
@@ -223,6 +249,11 @@ class Route:
     auth: Authentication | None = None
     require: str = HOLDS_ALWAYS
     """A predicate over the authenticated request, as the operator wrote it (`core.require`)."""
+
+    @property
+    def steers(self) -> bool:
+        """Whether what a request says decides which instances it may go to, or rather goes to."""
+        return self.sticky is not None or any(backend.instances or backend.prefer for backend in self.backends)
 
 
 # --- service policies -------------------------------------------------------------------------------------------

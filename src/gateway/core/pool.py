@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Container, Hashable, Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,29 +20,40 @@ from gateway.core.model import (
     ServicePolicy,
 )
 from gateway.core.retry import Budget
+from gateway.core.serving import ANYBODY, Serving
 
 if TYPE_CHECKING:
     from gateway.core.admission import Lane
 
 WARM_STEPS = 10
+MAX_POOLS = 256
+"""Of one service for requests that say which members they want: those used last are kept."""
 _ROUNDING = 1e-3
 """Of a step of slow start: by more than that no rounding makes its timer early."""
 _CLOSED = CircuitState.CLOSED
 
 
 class Selector(NamedTuple):
-    """Which members a backend's pool holds; backends that differ only in weight share one pool."""
+    """Which members a pool holds; backends that differ only in weight share one pool."""
 
     tags: frozenset[str]
     meta: tuple[tuple[str, str], ...]
     panic: Health | None
+    serving: Serving = ANYBODY
+    """What the requests of this pool say about its members."""
 
     @classmethod
     def of(cls, backend: Backend, panic: Health | None) -> Selector:
+        """Of the pool for requests that say nothing."""
         return cls(backend.tags, backend.meta, panic)
 
     def selects(self, instance: Instance) -> bool:
-        return self.tags <= instance.tags and all(instance.meta.get(name) == value for name, value in self.meta)
+        only = self.serving.only
+        return (
+            self.tags <= instance.tags
+            and all(instance.meta.get(name) == value for name, value in self.meta)
+            and (only is None or instance.key in only)
+        )
 
 
 class Member:
@@ -69,10 +81,22 @@ class Service:
     """A service as the gateway runs it.
 
     `version` moves whenever other members may be picked, `load_version` whenever one reaches or leaves its most in
-    flight.
+    flight, `view_version` with what the mirror holds.
     """
 
-    __slots__ = ("budget", "lanes", "load_version", "members", "name", "policy", "pools", "prefer_node", "version")
+    __slots__ = (
+        "budget",
+        "lanes",
+        "load_version",
+        "members",
+        "name",
+        "policy",
+        "pools",
+        "prefer_node",
+        "steered",
+        "version",
+        "view_version",
+    )
 
     def __init__(self, name: str, policy: ServicePolicy, prefer_node: str | None) -> None:
         self.name = name
@@ -81,7 +105,10 @@ class Service:
         self.members: dict[InstanceKey, Member] = {}
         self.version = 0
         self.load_version = 0
+        self.view_version = 0
         self.pools: dict[Selector, Pool] = {}
+        self.steered: OrderedDict[Selector, Pool] = OrderedDict()
+        """Pools for requests that say which members they want, the one used last at the end."""
         self.budget = Budget()
         self.lanes: dict[Lane, None] = {}
 
@@ -91,10 +118,34 @@ class Service:
             pool = self.pools[selector] = Pool(self, selector)
         return pool
 
+    def steered_pool(self, base: Pool, serving: Serving) -> Pool:
+        """A pool of those members of `base` that a request wants. It goes on with the turns of the one made before."""
+        selector = base.selector._replace(serving=serving)
+        pool = self.steered.get(selector)
+        if pool is not None:
+            self.steered.move_to_end(selector)
+            return pool
+        pool = self.steered[selector] = Pool(self, selector)
+        pool.succeed(base.successor or base)
+        base.successor = pool
+        if len(self.steered) > MAX_POOLS:
+            self._forget_steered()
+        return pool
+
+    def _forget_steered(self) -> None:
+        waiting = {lane.pool for lane in self.lanes}
+        for selector, pool in self.steered.items():
+            if pool not in waiting:
+                del self.steered[selector]
+                return
+
     def retain_pools(self, selectors: Collection[Selector]) -> None:
         """Forgets pools that no route uses any more; one in which tickets wait stays with them."""
         waiting = {lane.pool for lane in self.lanes}
         self.pools = {key: pool for key, pool in self.pools.items() if key in selectors or pool in waiting}
+        for selector in [each for each, pool in self.steered.items() if pool not in waiting]:
+            if selector._replace(serving=ANYBODY) not in self.pools:
+                del self.steered[selector]
 
     def may_open_another(self) -> bool:
         """Whether `max_open` lets one more circuit open (floor of the share, so one of one needs 100 %).
@@ -125,6 +176,11 @@ class Candidates(NamedTuple):
         kept = [wanted(member) for member in self.members]
         return Candidates(list(compress(self.members, kept)), list(compress(self.weights, kept)))
 
+    def rather(self, wanted: Callable[[Member], bool]) -> Candidates:
+        """Only those wanted, if there are any."""
+        found = self.only(wanted)
+        return found if found.members else self
+
     def keys(self) -> frozenset[InstanceKey]:
         return frozenset(member.key for member in self.members)
 
@@ -138,6 +194,7 @@ class Pool:
     __slots__ = (
         "_eligible",
         "_eligible_keys",
+        "_instances",
         "_least_request",
         "_permitted",
         "_permitted_keys",
@@ -147,11 +204,13 @@ class Pool:
         "_ring_of",
         "_seen",
         "_seen_load",
+        "_seen_view",
         "_turns",
         "block",
         "reopens_at",
         "selector",
         "service",
+        "successor",
     )
 
     def __init__(self, service: Service, selector: Selector) -> None:
@@ -161,12 +220,15 @@ class Pool:
         """Why no member is permitted; None while at least one is."""
         self.reopens_at: float | None = None
         """With all circuits open: when the first of them lets a probe through."""
-        self._seen = self._seen_load = -1
+        self.successor: Pool | None = None
+        """The pool made last for requests that say which of these members they want."""
+        self._seen = self._seen_load = self._seen_view = -1
+        self._instances: tuple[Instance, ...] = ()
         self._permitted = _NOBODY
         """Members whose health and circuit permit a pick, be they busy or not."""
         self._permitted_keys: frozenset[InstanceKey] = frozenset()
         self._eligible = self._reserve = _NOBODY
-        """Permitted and not busy: on the preferred node, if there are any; on all nodes."""
+        """Permitted and not busy: the preferred ones, if there are any; all of them."""
         self._eligible_keys: frozenset[InstanceKey] = frozenset()
         self._turns: WeightedRoundRobin[Member] = WeightedRoundRobin()
         self._retry_turns: WeightedRoundRobin[Member] = WeightedRoundRobin()
@@ -200,15 +262,37 @@ class Pool:
             self._ring, self._ring_of = RingHash(*healthy), healthy
 
     def _refresh_eligible(self) -> None:
-        policy, node = self.service.policy, self.service.prefer_node
+        policy, node, preferred = self.service.policy, self.service.prefer_node, self.selector.serving.preferred
         cap = policy.in_flight_per_instance
         eligible = self._permitted.only(lambda member: member.in_flight < cap) if cap else self._permitted
-        self._eligible = self._reserve = eligible
+        self._reserve = eligible
+        if preferred:
+            eligible = eligible.rather(lambda member: member.key in preferred)
         if node is not None:
-            local = eligible.only(lambda member: member.key.node == node)
-            self._eligible = local if local.members else eligible
+            eligible = eligible.rather(lambda member: member.key.node == node)
+        self._eligible = eligible
         if policy.balance.policy is BalancePolicy.RING_HASH:
             self._eligible_keys = self._eligible.keys()
+
+    @property
+    def permitted(self) -> frozenset[InstanceKey]:
+        """Those whose health and circuit permit a pick, as of the last `refresh`."""
+        return self._permitted_keys
+
+    @property
+    def instances(self) -> tuple[Instance, ...]:
+        """The members' instances, the very same object until the mirror has others."""
+        if self._seen_view != self.service.view_version:
+            self._seen_view = self.service.view_version
+            self._instances = tuple(
+                member.instance for member in self.service.members.values() if self.selector.selects(member.instance)
+            )
+        return self._instances
+
+    def succeed(self, other: Pool) -> None:
+        """Goes on with the turns of another pool."""
+        self._turns.succeed(other._turns)
+        self._retry_turns.succeed(other._retry_turns)
 
     def offers(self, tried: Collection[InstanceKey]) -> bool:
         """Whether some member, be it busy or not, is permitted and not among those tried."""

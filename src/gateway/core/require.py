@@ -9,9 +9,9 @@ from typing import Protocol
 
 from gateway.core.facts import RequestFacts
 from gateway.core.model import Route
-from gateway.core.predicate import Environment, Predicate, Variable
+from gateway.core.predicate import Environment, Predicate, Variable, itself
 from gateway.core.predicate.types import DYN, STRING, Field, Record, map_of
-from gateway.core.when import REQUEST
+from gateway.core.when import NO_INSTANCE, REQUEST
 
 
 class Sender(Protocol):
@@ -45,7 +45,8 @@ class _Nobody:
 _NOBODY = _Nobody()
 
 
-def _sender(asking: Authenticated) -> Sender:
+def sender(asking: Authenticated) -> Sender:
+    """Who sent it, with empty fields where that is nobody known."""
     return asking.identity or _NOBODY
 
 
@@ -59,6 +60,7 @@ ROUTE = Record("route", fields={"name": Field(STRING, attrgetter("name"))})
 REQUIRE: Environment[Authenticated] = {
     "request": Variable(REQUEST, attrgetter("facts")),
     "claims": Variable(map_of(STRING, DYN), attrgetter("claims")),
-    "identity": Variable(IDENTITY, _sender),
+    "identity": Variable(IDENTITY, sender),
     "route": Variable(ROUTE, attrgetter("route")),
+    "instance": Variable(NO_INSTANCE, itself),
 }

@@ -120,8 +120,9 @@ class Services:
             self.update_health(service, instance, now)
         if difference.deregistered or difference.registered:
             keys = frozenset(service.members)
-            for pool in service.pools.values():
+            for pool in (*service.pools.values(), *service.steered.values()):
                 pool.retain(keys)
+        service.view_version += 1
         self.changed(service, now)
 
     def register_service(self, service: Service, instance: Instance, now: float) -> None:

@@ -7,15 +7,50 @@ from collections.abc import Callable, Collection, Sequence
 from gateway.core.balancer import WeightedRoundRobin
 from gateway.core.model import Backend, InstanceKey, Reason, Route
 from gateway.core.pool import Pool
+from gateway.core.serving import ANYBODY, Serving, Standing, Steering
 
 
 class _Share:
-    __slots__ = ("key", "pool", "weight")
+    __slots__ = ("fallback", "key", "pool", "weight")
 
-    def __init__(self, key: int, pool: Pool, weight: int) -> None:
+    def __init__(self, key: int, backend: Backend, pool: Pool) -> None:
         self.key = key
+        """Its place among the shares."""
+        self.fallback = backend.fallback
         self.pool = pool
-        self.weight = weight
+        self.weight = backend.weight
+
+
+class Ways:
+    """Where one ticket may go, by what its request said: a pool for each share.
+
+    A pool that has nothing to pick from gives way to its reserve, if its backend lets others serve then.
+    """
+
+    __slots__ = ("_pools", "_reserves", "held")
+
+    def __init__(self, pools: Sequence[Pool], reserves: Sequence[Pool | None], held: int | None) -> None:
+        self._pools = pools
+        self._reserves = reserves
+        self.held = held
+        """The share that has the instance at which the client stays."""
+
+    def refresh(self, now: float) -> None:
+        for pool in (*self._pools, *self._reserves):
+            if pool is not None:
+                pool.refresh(now)
+
+    def pools(self) -> Sequence[Pool]:
+        return [
+            pool if reserve is None or pool.block is None else reserve
+            for pool, reserve in zip(self._pools, self._reserves, strict=True)
+        ]
+
+    def pools_beside(self, tried: Collection[InstanceKey]) -> Sequence[Pool]:
+        return [
+            pool if reserve is None or pool.offers(tried) else reserve
+            for pool, reserve in zip(self._pools, self._reserves, strict=True)
+        ]
 
 
 class Split:
@@ -29,13 +64,9 @@ class Split:
 
     def __init__(self, route: Route, pool_of: Callable[[Backend], Pool]) -> None:
         self._route = route
-        self._shares = [
-            _Share(index, pool_of(backend), backend.weight)
-            for index, backend in enumerate(route.backends)
-            if backend.weight
-        ]
+        self._shares = [_Share(place, backend, pool_of(backend)) for place, backend in enumerate(weighty(route))]
         assert self._shares, f"route {route.name} has no backend with a weight"
-        self.pools = [share.pool for share in self._shares]
+        self.pools: Sequence[Pool] = [share.pool for share in self._shares]
         self._turns: WeightedRoundRobin[_Share] = WeightedRoundRobin()
         self._retry_turns: WeightedRoundRobin[_Share] = WeightedRoundRobin()
         self._mask: Sequence[bool] = ()
@@ -46,23 +77,60 @@ class Split:
         mine = self._route
         return mine is route or (mine.backends == route.backends and mine.when_empty.panic is route.when_empty.panic)
 
-    def choose(self) -> Pool:
-        """The pool whose turn it is; one with nothing to pick from gives its share to the others.
+    def standings(self) -> Sequence[Standing]:
+        """What each backend has, as of the last refresh of `pools`."""
+        backends = weighty(self._route)
+        return [
+            Standing(backend, pool.instances, pool.permitted)
+            for backend, pool in zip(backends, self.pools, strict=True)
+        ]
+
+    def ways(self, steering: Steering) -> Ways:
+        """Where a request with this steering may go; to be refreshed."""
+        pools: list[Pool] = []
+        reserves: list[Pool | None] = []
+        for backend, pool, serving in zip(weighty(self._route), self.pools, steering.serving, strict=True):
+            pools.append(_steered(pool, serving))
+            narrow = serving.only is not None and backend.any_otherwise
+            reserves.append(_steered(pool, Serving(None, serving.preferred)) if narrow else None)
+        return Ways(pools, reserves, steering.held)
+
+    def choose(self, ways: Ways | None) -> Pool:
+        """The pool whose turn it is; one with nothing to pick from gives its share to the others, and a fallback has
+        one only then.
 
         Where none has, the first whose circuits are open speaks for the route, or else the first.
         """
-        if len(self.pools) == 1:
-            return self.pools[0]
-        mask = [pool.block is None for pool in self.pools]
+        pools = self.pools if ways is None else ways.pools()
+        if len(pools) == 1:
+            return pools[0]
+        if ways is not None and ways.held is not None and pools[ways.held].block is None:
+            return pools[ways.held]
+        mask = [pool.block is None for pool in pools]
         if mask != self._mask:
             self._mask = mask
-            self._open = [share for share, is_open in zip(self._shares, mask, strict=True) if is_open]
+            self._open = _foremost([share for share, is_open in zip(self._shares, mask, strict=True) if is_open])
             self._weights = [share.weight for share in self._open]
         if not self._open:
-            return next((pool for pool in self.pools if pool.block is Reason.CIRCUIT_OPEN), self.pools[0])
-        return self._turns.pick(self._open, self._weights).pool
+            return next((pool for pool in pools if pool.block is Reason.CIRCUIT_OPEN), pools[0])
+        return pools[self._turns.pick(self._open, self._weights).key]
 
-    def choose_other(self, tried: Collection[InstanceKey]) -> Pool | None:
+    def choose_other(self, ways: Ways | None, tried: Collection[InstanceKey]) -> Pool | None:
         """A pool with a permitted instance that was not tried, by turns of retries alone; None where there is none."""
-        shares = [share for share in self._shares if share.pool.offers(tried)]
-        return self._retry_turns.pick(shares, [share.weight for share in shares]).pool if shares else None
+        pools = self.pools if ways is None else ways.pools_beside(tried)
+        shares = _foremost([share for share in self._shares if pools[share.key].offers(tried)])
+        return pools[self._retry_turns.pick(shares, [share.weight for share in shares]).key] if shares else None
+
+
+def weighty(route: Route) -> Sequence[Backend]:
+    """The backends of a route that get requests."""
+    return [backend for backend in route.backends if backend.weight]
+
+
+def _foremost(shares: Sequence[_Share]) -> Sequence[_Share]:
+    """Without the fallbacks, unless there is nothing else."""
+    return [share for share in shares if not share.fallback] or shares
+
+
+def _steered(pool: Pool, serving: Serving) -> Pool:
+    return pool if serving == ANYBODY else pool.service.steered_pool(pool, serving)

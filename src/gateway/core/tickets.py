@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gateway.core.admission import Gate
     from gateway.core.breaker import Permit
     from gateway.core.pool import Member, Pool
+    from gateway.core.split import Ways
     from gateway.core.timers import Timer
 
 
@@ -40,14 +41,19 @@ class Ticket:
         "route",
         "state",
         "tried",
+        "ways",
     )
 
-    def __init__(self, ticket_id: int, route: Route, facts: TicketFacts, pool: Pool, gate: Gate) -> None:
+    def __init__(
+        self, ticket_id: int, route: Route, facts: TicketFacts, pool: Pool, gate: Gate, ways: Ways | None = None
+    ) -> None:
         self.id = ticket_id
         self.route = route
         self.facts = facts
         self.pool = pool
         self.gate = gate
+        self.ways = ways
+        """Of a request that says where it may go; other tickets go wherever their route does."""
         self.state = TicketState.NEW
         self.outcome: Outcome | None = None
         self.attempt: Attempt | None = None

@@ -51,12 +51,16 @@ REQUEST = Record(
 
 
 def _not_yet(name: str) -> Variable[RequestFacts]:
-    reason = f"{name} is known in require alone: a request is authenticated by the route that it takes"
+    reason = f"{name} is known once a route was found: a request is authenticated by the route that it takes"
     return Variable(Elsewhere(name, reason=reason), itself)
+
+
+NO_INSTANCE = Elsewhere("instance", reason="instance is known in a backend's instances and prefer alone")
 
 
 WHEN: Environment[RequestFacts] = {
     "request": Variable(REQUEST, itself),
     "claims": _not_yet("claims"),
     "identity": _not_yet("identity"),
+    "instance": Variable(NO_INSTANCE, itself),
 }

@@ -7,6 +7,7 @@ from datetime import tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from gateway.core.candidate import INSTANCES, Candidate
 from gateway.core.facts import RequestFacts
 from gateway.core.predicate import Predicate, Search, Tools, compile_predicate
 from gateway.core.require import REQUIRE, Authenticated
@@ -29,6 +30,12 @@ def compile_when(source: str) -> Predicate[RequestFacts]:
 def compile_require(source: str) -> Predicate[Authenticated]:
     """A route's `require`, kept as `compile_when` keeps. Raises BadPredicate."""
     return compile_predicate(source, REQUIRE, TOOLS)
+
+
+@lru_cache(maxsize=16_384)
+def compile_instances(source: str) -> Predicate[Candidate]:
+    """A backend's `instances` or `prefer`, kept as `compile_when` keeps. Raises BadPredicate."""
+    return compile_predicate(source, INSTANCES, TOOLS)
 
 
 def find_zone(name: str) -> tzinfo:

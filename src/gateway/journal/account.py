@@ -28,16 +28,29 @@ class Backend(NamedTuple):
     tags: frozenset[str]
     meta: tuple[tuple[str, str], ...]
     panic: Health | None
+    only: frozenset[str] | None
+    """The instances that may serve the request, by what it says; None where it says nothing."""
 
     @classmethod
     def of(cls, decision: Values) -> Backend:
         told = cast(Values, decision["backend"])
         tags, meta, panic = cast(Sequence[str], told["tags"]), cast(Mapping[str, str], told["meta"]), told["panic"]
         health = None if panic is None else HEALTHS[str(panic)]
-        return cls(str(told["service"]), frozenset(tags), tuple(sorted(meta.items())), health)
+        only = cast(Sequence[str] | None, told.get("only"))
+        return cls(
+            str(told["service"]),
+            frozenset(tags),
+            tuple(sorted(meta.items())),
+            health,
+            None if only is None else frozenset(only),
+        )
 
     def selects(self, member: Member) -> bool:
-        return self.tags <= member.tags and all(member.meta.get(name) == value for name, value in self.meta)
+        return (
+            self.tags <= member.tags
+            and all(member.meta.get(name) == value for name, value in self.meta)
+            and (self.only is None or member.name[1] in self.only)
+        )
 
 
 @dataclass(slots=True, eq=False)

@@ -19,7 +19,20 @@ from operator import attrgetter
 from types import MethodType, ModuleType
 from typing import Any, TypeVar, cast
 
-from gateway.core import admission, balancer, breaker, model, pool, registry, retry, split, tickets, timers, views
+from gateway.core import (
+    admission,
+    balancer,
+    breaker,
+    model,
+    pool,
+    registry,
+    retry,
+    serving,
+    split,
+    tickets,
+    timers,
+    views,
+)
 from gateway.core import gateway as gateway_module
 from gateway.core import routes as routes_module
 from gateway.core import services as services_module
@@ -47,6 +60,7 @@ _MODULES: Sequence[ModuleType] = (
     retry,
     routes_module,
     services_module,
+    serving,
     split,
     tickets,
     timers,
@@ -71,6 +85,8 @@ _DERIVED: Mapping[type, Mapping[str, Callable[[Any], object]]] = {
     pool.Pool: {
         "_permitted_keys": lambda each: each._permitted.keys(),  # noqa: SLF001 - state is what this module is for
         "_eligible_keys": lambda each: each._eligible.keys(),  # noqa: SLF001 - as above
+        "_instances": lambda _: (),
+        "_seen_view": lambda _: -1,
         "_ring": lambda each: balancer.RingHash(*each._ring_of) if each._ring_of.members else None,  # noqa: SLF001
     },
 }

@@ -259,5 +259,8 @@ class Monitor:
 
 def _has(route: Route, backend: Backend) -> bool:
     return route.when_empty.panic is backend.panic and any(
-        each.weight and (each.service, each.tags, tuple(sorted(each.meta))) == backend[:3] for each in route.backends
+        each.weight
+        and (each.service, each.tags, tuple(sorted(each.meta))) == backend[:3]
+        and (backend.only is not None or each.instances is None or each.any_otherwise)
+        for each in route.backends
     )

@@ -14,10 +14,11 @@ from gateway.core.events import CALLS, Action, Event
 from gateway.core.gateway import Gateway
 from gateway.core.model import FailureKind, HashOn, Reason, Route
 from gateway.core.routing import CompileRegex
+from gateway.core.serving import Steering
 from gateway.core.tickets import Attempt, End, Failure, Head, Result, Ticket
 from gateway.journal import checkpoint
 from gateway.journal.lines import CHECKPOINT, Line, LineError, claims
-from gateway.journal.values import INSTANCE, POLICY, ROUTE
+from gateway.journal.values import INSTANCE, POLICY, ROUTE, STEERING
 
 DAMAGE = (
     ArithmeticError,
@@ -120,7 +121,7 @@ class Replay:
         core, inputs = self.core, line.inputs
         action = Action(line.action)
         if action is Action.ROUTE_REQUEST:
-            core.route_request(self._version(inputs), self._facts(inputs["method"]), now)
+            core.route_request(self._version(inputs), self._facts(inputs["method"]), now, _steering(inputs))
         elif action is Action.PROCESS_RESPONSE:
             core.process_response(self._attempt(inputs), _result(inputs), now)
         elif action is Action.ABANDON:
@@ -191,6 +192,11 @@ class Replay:
         except checkpoint.CheckpointError as damage:
             raise ReplayError(f"the checkpoint before event {line.seq + 1} cannot be used: {damage}") from damage
         self._started = True
+
+
+def _steering(inputs: Mapping[str, Any]) -> Steering | None:
+    told = inputs.get("steering")
+    return None if told is None else STEERING.validate_python(told)
 
 
 def _result(inputs: Mapping[str, Any]) -> Result:

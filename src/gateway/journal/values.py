@@ -5,10 +5,12 @@ from __future__ import annotations
 from pydantic import TypeAdapter
 
 from gateway.core.model import Instance, Route, ServicePolicy
+from gateway.core.serving import Steering
 
 INSTANCE = TypeAdapter(Instance)
 ROUTE = TypeAdapter(Route)
 POLICY = TypeAdapter(ServicePolicy)
+STEERING = TypeAdapter(Steering)
 
 _OF_ROUTE = ("name", "version", "backends", "retry", "limits", "when_empty")
 _OF_POLICY = ("service", "version", "circuit", "balance", "in_flight_per_instance", "slow_start", "retry_budget")

@@ -13,11 +13,16 @@ from gateway.pipeline.path_edits import CompileGroups
 from gateway.pipeline.rate_limits import RateLimits
 from gateway.pipeline.sizes import Sizes
 from gateway.pipeline.stage import Maker
+from gateway.pipeline.sticky_cookie import StickyCookies
 from gateway.pipeline.transform import Transform
 
 
 def makers(
-    authenticators: Authenticators, authorisation: Authorisation, rates: RateLimits, compile_groups: CompileGroups
+    authenticators: Authenticators,
+    authorisation: Authorisation,
+    rates: RateLimits,
+    sticky: StickyCookies,
+    compile_groups: CompileGroups,
 ) -> Sequence[Maker]:
     """Preflights come without credentials, and are answered before anybody asks for them. Rates that need no credential
     come before authentication, which costs most and tells who guesses; what is required may be of whoever has been
@@ -36,5 +41,6 @@ def makers(
         authenticators.of,
         authorisation.of,
         rates.of_authenticated,
+        sticky.of,
         transform,
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from gateway.core.facts import RequestFacts
 from gateway.core.gateway import Gateway
 from gateway.core.model import Instance, Reason, Route, ServicePolicy
 from gateway.core.registry import ViewDifference
+from gateway.core.require import Authenticated
+from gateway.core.steering import Steerer
 from gateway.core.tickets import Attempt, Broken, Deliver, Done, End, Failure, Head, Reject, Send, Ticket, Wait
 
 
@@ -33,8 +34,10 @@ class Waiting:
 class Conductor:
     """All calls of one event loop into its core go through here, so that whoever a step wakes is told at once."""
 
-    def __init__(self, core: Gateway, clock: Callable[[], float]) -> None:
+    def __init__(self, core: Gateway, clock: Callable[[], float], steerer: Steerer | None = None) -> None:
+        """Without `steerer` there must be no route whose requests say where they may go."""
         self.core = core
+        self._steerer = steerer
         self._clock = clock
         self._waiting: dict[int, asyncio.Future[Send | Reject]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -42,9 +45,13 @@ class Conductor:
 
     # --- requests ---
 
-    async def admit(self, route: Route, facts: RequestFacts) -> Send | Reject:
+    async def admit(self, asking: Authenticated) -> Send | Reject:
         """Opens a ticket; waits while it is queued. Cancelled, it gives its place up."""
-        decision = self.core.route_request(route, facts, self._clock())
+        route, now, steering = asking.route, self._clock(), None
+        if route.steers:
+            assert self._steerer is not None
+            steering = self._steerer.steer(asking, self.core.standings(route, now))
+        decision = self.core.route_request(route, asking.facts, now, steering)
         waiting = self._settled(decision)
         if waiting is not None:
             return await waiting.wait()
@@ -90,6 +97,8 @@ class Conductor:
 
     def apply_routes(self, routes: Sequence[Route]) -> None:
         self.core.apply_routes(routes, self._clock())
+        if self._steerer is not None:
+            self._steerer.retain(frozenset(route.name for route in routes))
         self._settle()
 
     def apply_policies(self, policies: Mapping[str, ServicePolicy]) -> None:

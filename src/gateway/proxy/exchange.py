@@ -145,11 +145,12 @@ class Exchange:
             self._expect_body(route, inbound)
         if route.timeouts.request:
             self._deadline = self._began + route.timeouts.request
-        answer = await self._through_stages(route, inbound)
+        call = self._call = self._called(route, inbound)
+        answer = await self._through_stages(call)
         if answer is not None:
             self._answer(answer)
             return
-        decision: Send | Reject | Broken | None = await self._queued(forwarder.conductor.admit(route, inbound.facts))
+        decision: Send | Reject | Broken | None = await self._queued(forwarder.conductor.admit(call))
         while isinstance(decision, Send):
             decision = await self._try(decision.attempt)
         if isinstance(decision, Reject):
@@ -171,21 +172,22 @@ class Exchange:
                 return route
         return match(facts)
 
-    async def _through_stages(self, route: Route, inbound: Inbound) -> Answer | None:
-        """What a stage answers, None where all of them let the request go on."""
-        facts = inbound.facts
-        call = self._call = Call(
-            facts,
+    def _called(self, route: Route, inbound: Inbound) -> Call:
+        return Call(
+            inbound.facts,
             route,
             inbound.host,
-            facts.path,
+            inbound.facts.path,
             inbound.query,
             self._fields(inbound),
             id=self._request_id,
             head_size=inbound.sifted.size,
             body_length=inbound.length or 0,
         )
-        for stage in self._forwarder.pipelines.of(route):
+
+    async def _through_stages(self, call: Call) -> Answer | None:
+        """What a stage answers, None where all of them let the request go on."""
+        for stage in self._forwarder.pipelines.of(call.route):
             verdict = stage.request(call)
             if verdict is not None and not isinstance(verdict, Answer):
                 verdict = await verdict

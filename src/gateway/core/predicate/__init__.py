@@ -4,7 +4,7 @@ text → `tokens` → `parser` → `syntax` → `checker` (with `types`, `librar
 """
 
 from gateway.core.predicate.bounds import MAX_SOURCE
-from gateway.core.predicate.environment import Environment, Variable, itself
+from gateway.core.predicate.environment import Environment, Memo, Variable, itself
 from gateway.core.predicate.overloads import Search, Tools
 from gateway.core.predicate.program import Predicate, Program, compile_predicate, compile_program
 from gateway.core.predicate.rejection import BadPredicate
@@ -14,6 +14,7 @@ __all__ = [
     "MAX_SOURCE",
     "BadPredicate",
     "Environment",
+    "Memo",
     "Predicate",
     "PredicateError",
     "Program",

@@ -7,9 +7,9 @@ Macros).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
-from gateway.core.predicate.environment import F
+from gateway.core.predicate.environment import F, Memo
 from gateway.core.predicate.overloads import Implementation, Overload
 from gateway.core.predicate.types import holds
 from gateway.core.predicate.values import Frame, PredicateError, cost, equal
@@ -18,6 +18,12 @@ Code = Callable[[F, Frame], object]
 """A part of an expression: takes the facts and the frame of an evaluation."""
 
 _ABSENT = object()
+
+
+class _Failed(NamedTuple):
+    reason: str
+
+
 _KEYS = frozenset({str, int, float})
 """A double finds the int that it equals."""
 _SHOWN = 60
@@ -84,6 +90,26 @@ def through_entries(entries: Code[F], slot: int, weight: int) -> Callable[[F, Fr
             yield entry
 
     return through
+
+
+def kept(code: Code[F], memo: Callable[[F], Memo], variables: int) -> Code[F]:
+    """Evaluated once for each memo; an error is kept as a value is."""
+    key = object()
+
+    def kept(facts: F, _: Frame) -> object:
+        values = memo(facts)
+        found = values.get(key, _ABSENT)
+        if found is _ABSENT:
+            try:
+                found = code(facts, Frame(variables))
+            except PredicateError as error:
+                found = _Failed(error.reason)
+            values[key] = found
+        if type(found) is _Failed:
+            raise PredicateError(found.reason)
+        return found
+
+    return kept
 
 
 def choice(condition: Code[F], then: Code[F], otherwise: Code[F]) -> Code[F]:

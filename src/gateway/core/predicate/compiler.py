@@ -6,7 +6,7 @@ values. Calls of literals are made here, once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, cast
 
 from gateway.core.predicate.checker import Checked
@@ -22,13 +22,14 @@ from gateway.core.predicate.closures import (
     has_key,
     is_key,
     is_null,
+    kept,
     logic,
     made_list,
     made_map,
     metered,
     through_entries,
 )
-from gateway.core.predicate.environment import Environment, F, itself
+from gateway.core.predicate.environment import Environment, F, Memo, itself
 from gateway.core.predicate.library import FUNCTIONS
 from gateway.core.predicate.overloads import Implementation, Overload
 from gateway.core.predicate.syntax import (
@@ -53,7 +54,12 @@ def compile_checked(checked: Checked, environment: Environment[F]) -> tuple[Code
     """The closure, and how many variables its frame has; None where it needs no frame of its own."""
     compiler = _Compiler(checked, environment)
     code = compiler.code(checked.tree)
-    return code, 1 + max(checked.slots.values(), default=-1) if compiler.charges else None
+    return code, compiler.variables if compiler.charges else None
+
+
+def names_in(node: Node, checked: Checked) -> frozenset[str]:
+    """The variables of the environment that an expression asks about."""
+    return frozenset(name for name in _asked(node, checked) if isinstance(name, str))
 
 
 class _Compiler(Generic[F]):
@@ -61,12 +67,19 @@ class _Compiler(Generic[F]):
         self._checked = checked
         self._environment = environment
         self._constants: dict[Node, object] = {}
+        self.variables = 1 + max(checked.slots.values(), default=-1)
+        """How many variables of comprehensions a frame has."""
+        self._keeping = all(variable.memo is None for variable in environment.values())
+        """Within a part whose value is kept, or where nothing is."""
         self.charges = False
         """Whether any closure may charge the frame."""
         self._within = 0
         """How many comprehensions are around: inside any, work is charged."""
 
     def code(self, node: Node) -> Code[F]:
+        memo = None if self._keeping else self._memo(node)
+        if memo is not None:
+            return self._kept(node, memo)
         made = self._code(node)
         if isinstance(node, Call | ListLiteral | MapLiteral) and all(each in self._constants for each in node.children):
             return self._folded(node, made)
@@ -93,6 +106,23 @@ class _Compiler(Generic[F]):
             case Comprehension():
                 return self._comprehension(node)
         raise AssertionError(f"no expression is made of {node!r}")
+
+    def _memo(self, node: Node) -> Callable[[F], Memo] | None:
+        """Where the value of a part may be kept; None where it may not, or is had as quickly."""
+        if isinstance(node, Literal | Name | Select):
+            return None
+        asked = _asked(node, self._checked)
+        memos = {self._environment[name].memo if isinstance(name, str) else None for name in asked}
+        return memos.pop() if len(memos) == 1 else None
+
+    def _kept(self, node: Node, memo: Callable[[F], Memo]) -> Code[F]:
+        """With steps of its own, so that what is kept does not depend on what they were first asked for along with."""
+        outside = self.charges, self._within
+        self._keeping, self._within = True, 0
+        code = self.code(node)
+        self._keeping = False
+        self.charges, self._within = outside
+        return kept(code, memo, self.variables)
 
     def _constant(self, node: Node, value: object) -> Code[F]:
         self._constants[node] = value
@@ -255,6 +285,16 @@ class _Compiler(Generic[F]):
             return lambda facts, frame: [body(facts, frame) for _ in through(facts, frame)]
         wanted = condition
         return lambda facts, frame: [body(facts, frame) for _ in through(facts, frame) if wanted(facts, frame)]
+
+
+def _asked(node: Node, checked: Checked) -> frozenset[str | int]:
+    """Names of the environment, and slots of comprehensions around the node."""
+    if isinstance(node, Name):
+        return frozenset((checked.slots.get(node, node.name),))
+    if isinstance(node, Comprehension):
+        inner = frozenset[str | int]().union(*(_asked(child, checked) for child in node.children[1:]))
+        return _asked(node.entries, checked) | (inner - {checked.slots[node]})
+    return frozenset[str | int]().union(*(_asked(child, checked) for child in node.children))
 
 
 def _size(node: Node) -> int:

@@ -17,10 +17,17 @@ def itself(facts: object) -> object:
     return facts
 
 
+Memo = dict[object, object]
+"""Values of parts of an expression, for as long as the facts that they follow from stay the same."""
+
+
 @dataclass(frozen=True, slots=True)
 class Variable(Generic[F]):
+    """`memo` is where the values of parts that ask about variables with the very same `memo` alone are kept."""
+
     type: Type
     read: Callable[[F], object]
+    memo: Callable[[F], Memo] | None = None
 
 
 Environment = Mapping[str, Variable[F]]

@@ -8,7 +8,7 @@ from typing import Generic, cast
 
 from gateway.core.predicate.checker import check
 from gateway.core.predicate.closures import Code
-from gateway.core.predicate.compiler import compile_checked
+from gateway.core.predicate.compiler import compile_checked, names_in
 from gateway.core.predicate.environment import Environment, F
 from gateway.core.predicate.overloads import Tools
 from gateway.core.predicate.parser import parse
@@ -29,6 +29,8 @@ class Program(Generic[F]):
     code: Code[F]
     variables: int | None
     """How many its frame has; None where it needs none of its own."""
+    names: frozenset[str]
+    """The variables of the environment that it asks about."""
 
     def evaluate(self, facts: F) -> object:
         """Raises PredicateError."""
@@ -40,8 +42,14 @@ class Predicate(Generic[F]):
     """An expression that says yes or no."""
 
     source: str
+    names: frozenset[str]
+    """The variables of the environment that it asks about."""
     holds: Callable[[F], bool]
     """Raises PredicateError."""
+    holds_within: Callable[[F, Frame], bool]
+    """`holds`, on steps that several evaluations share. Raises PredicateError."""
+    variables: int
+    """How many such a frame has."""
 
 
 def compile_program(source: str, environment: Environment[F], tools: Tools) -> Program[F]:
@@ -52,7 +60,7 @@ def compile_program(source: str, environment: Environment[F], tools: Tools) -> P
         code, variables = compile_checked(checked, environment)
     except Misplaced as bad:
         raise bad.placed(source) from None
-    return Program(source, checked.types[tree], code, variables)
+    return Program(source, checked.types[tree], code, variables, names_in(tree, checked))
 
 
 def compile_predicate(source: str, environment: Environment[F], tools: Tools) -> Predicate[F]:
@@ -60,16 +68,27 @@ def compile_predicate(source: str, environment: Environment[F], tools: Tools) ->
     program = compile_program(source, environment, tools)
     if not compatible(program.type, BOOL):
         raise Misplaced(f"a predicate is a bool, and this is a {program.type}", 0).placed(source)
-    return Predicate(source, _judge(program))
+    judge = _judge(program)
+    count = program.variables
+    holds = _alone(judge) if count is None else _metered(judge, count)
+    return Predicate(source, program.names, holds, judge, count or 0)
 
 
-def _judge(program: Program[F]) -> Callable[[F], bool]:
-    if program.variables is None and program.type == BOOL:
-        code = cast(Callable[[F, Frame], bool], program.code)
-        return lambda facts: code(facts, _IDLE)
+def _alone(judge: Callable[[F, Frame], bool]) -> Callable[[F], bool]:
+    return lambda facts: judge(facts, _IDLE)
 
-    def judge(facts: F) -> bool:
-        value = program.evaluate(facts)
+
+def _metered(judge: Callable[[F, Frame], bool], variables: int) -> Callable[[F], bool]:
+    return lambda facts: judge(facts, Frame(variables))
+
+
+def _judge(program: Program[F]) -> Callable[[F, Frame], bool]:
+    code = program.code
+    if program.type == BOOL:
+        return cast(Callable[[F, Frame], bool], code)
+
+    def judge(facts: F, frame: Frame) -> bool:
+        value = code(facts, frame)
         if value is True or value is False:
             return value
         raise PredicateError("the expression's value is not a bool")

@@ -38,14 +38,14 @@ class Frame:
 
     __slots__ = ("steps", "variables")
 
-    def __init__(self, variables: int) -> None:
+    def __init__(self, variables: int, steps: int = MAX_STEPS) -> None:
         self.variables: list[object] = [None] * variables
-        self.steps = MAX_STEPS
+        self.steps = steps
 
     def charge(self, steps: int) -> None:
         self.steps -= steps
         if self.steps < 0:
-            raise PredicateError(f"it takes more than {MAX_STEPS} steps")
+            raise PredicateError("it takes more steps than it may")
 
 
 def cost(value: object, dear: int) -> int:

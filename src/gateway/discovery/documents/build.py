@@ -33,6 +33,7 @@ def build_route(name: str, version: int, document: RouteDocument, defaults: Rout
         name=name,
         version=version,
         backends=tuple(_backend(backend) for backend in document.backends),
+        sticky=None if document.sticky is None else document.sticky.value(),
         matches=tuple(_match(match) for match in document.match),
         hostnames=tuple(dict.fromkeys(document.hostnames)),
         when=document.when,
@@ -87,6 +88,10 @@ def _backend(document: BackendDocument) -> Backend:
         weight=document.weight,
         tags=frozenset(document.tags),
         meta=tuple(sorted(document.meta.items())),
+        instances=document.instances,
+        any_otherwise=document.otherwise == "any",
+        prefer=document.prefer,
+        fallback=document.fallback,
     )
 
 

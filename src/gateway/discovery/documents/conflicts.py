@@ -22,6 +22,8 @@ def conflicts_within(document: RouteDocument) -> Sequence[Problem]:
     if len(given) > 1:
         return [Problem((given[1],), f"a route has only one of {', '.join(_DESTINATIONS)}")]
     unused = [] if given == ["backends"] else _unused_filters(document.filters)
+    if given != ["backends"] and document.sticky is not None:
+        unused.append(Problem(("sticky",), "no instance takes part in what a route answers itself"))
     return [*unused, *_escaped_slashes(document)]
 
 

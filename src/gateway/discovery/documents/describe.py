@@ -27,6 +27,7 @@ from gateway.discovery.documents.answer_document import describe_answer
 from gateway.discovery.documents.describe_auth import describe_auth
 from gateway.discovery.documents.filters_document import describe_filter
 from gateway.discovery.documents.model import Described
+from gateway.discovery.documents.sticky_document import describe_sticky
 from gateway.discovery.documents.units import format_duration, format_percent, format_size
 
 _PATH_FIELDS = {PathKind.EXACT: "path_exact", PathKind.REGEX: "path_regex", PathKind.PREFIX: "path_prefix"}
@@ -42,6 +43,8 @@ def describe(route: Route) -> Described:
         described["when"] = route.when
     if route.answer is None:
         described["backends"] = [_backend(backend) for backend in route.backends]
+        if route.sticky is not None:
+            described["sticky"] = describe_sticky(route.sticky)
     else:
         described |= describe_answer(route.answer)
     if route.filters:
@@ -100,6 +103,12 @@ def _backend(backend: Backend) -> Described:
         described["tags"] = [*sorted(backend.tags)]
     if backend.meta:
         described["meta"] = dict(backend.meta)
+    if backend.instances is not None:
+        described |= {"instances": backend.instances, "otherwise": "any" if backend.any_otherwise else "refuse"}
+    if backend.prefer is not None:
+        described["prefer"] = backend.prefer
+    if backend.fallback:
+        described["fallback"] = True
     return described
 
 

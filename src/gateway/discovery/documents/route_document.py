@@ -24,10 +24,12 @@ from gateway.discovery.documents.filters_document import FilterDocument
 from gateway.discovery.documents.limits_document import LimitsDocument
 from gateway.discovery.documents.model import Document, at_most_one, exactly_one, overlaid
 from gateway.discovery.documents.networks_document import NetworksDocument
+from gateway.discovery.documents.sticky_document import StickyDocument
 from gateway.discovery.documents.syntax import (
     HeaderName,
     HeaderValue,
     Hostname,
+    Instances,
     Method,
     Name,
     OnlyTrue,
@@ -140,11 +142,33 @@ class BackendDocument(Document):
     meta: Annotated[dict[Name, Text], Field(max_length=32)] = Field(
         {}, description="Only instances whose service metadata has all of these values."
     )
+    instances: Instances | None = Field(
+        None,
+        description="A [predicate](../predicates.md) over `instance`, request and claims: only instances for which it "
+        "holds. One that fails excludes its instance.",
+    )
+    otherwise: Literal["refuse", "any"] = Field(
+        "refuse",
+        description="Where none for which `instances` holds may be picked: nothing may (`refuse`), or any other "
+        "instance of the backend (`any`).",
+    )
+    prefer: Instances | None = Field(
+        None, description="A predicate as `instances`: those for which it holds are picked while any of them can be."
+    )
+    fallback: StrictBool = Field(False, description="Takes requests only while no other backend of the route can.")
+
+    @model_validator(mode="after")
+    def _otherwise_than_what(self) -> BackendDocument:
+        if self.instances is None and "otherwise" in self.model_fields_set:
+            raise refusal("otherwise goes with instances")
+        return self
 
 
 def _some_weight(backends: tuple[BackendDocument, ...]) -> tuple[BackendDocument, ...]:
     if not any(backend.weight for backend in backends):
         raise refusal("at least one backend needs a weight above 0")
+    if all(backend.fallback for backend in backends if backend.weight):
+        raise refusal("a fallback needs a backend with a weight above 0 that it is for")
     return backends
 
 
@@ -250,6 +274,9 @@ class RouteDocument(Document):
     backends: Annotated[
         tuple[BackendDocument, ...], Field(min_length=1, max_length=64), AfterValidator(_some_weight)
     ] = Field((), description="The services that take the requests, by weight; or else `redirect` or `respond`.")
+    sticky: StickyDocument | None = Field(
+        None, description="What keeps a client on one instance, and so on one backend; left out: nothing."
+    )
     redirect: RedirectDocument | None = Field(
         None, description="Instead of backends: the gateway sends clients elsewhere itself."
     )

@@ -13,10 +13,10 @@ from pydantic_core import PydanticCustomError
 from gateway.core.paths import BadPath, normalise
 from gateway.core.predicate import MAX_SOURCE, BadPredicate
 from gateway.discovery.documents.units import refusal
-from gateway.discovery.predicates import compile_require, compile_when
+from gateway.discovery.predicates import compile_instances, compile_require, compile_when
 from gateway.discovery.regex import MAX_PATTERN, BadPattern, compile_full_match
 
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+is_token = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _FIELD_VALUE = re.compile(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?|").fullmatch
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?").fullmatch
 _SERVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*").fullmatch
@@ -41,7 +41,7 @@ PROTECTED_PREFIXES = ("x-gateway-", "x-consul-")
 
 
 def _header_name(name: str) -> str:
-    if not _TOKEN(name):
+    if not is_token(name):
         raise refusal("is not a header name: letters, digits and !#$%&'*+-.^_`|~ are allowed (RFC 9110 §5.6.2)")
     return name
 
@@ -60,7 +60,7 @@ def _header_value(value: str) -> str:
 
 
 def _method(name: str) -> str:
-    if not _TOKEN(name):
+    if not is_token(name):
         raise refusal("is not an HTTP method")
     if name != name.upper():
         raise refusal(f"methods are written in upper case: {name.upper()}")
@@ -174,7 +174,7 @@ def no_twins(value: JsonValue) -> JsonValue:
 
 
 def _shown_name(name: str) -> str:
-    return name if _TOKEN(name) else "a name"
+    return name if is_token(name) else "a name"
 
 
 OnlyTrue = Annotated[StrictBool, AfterValidator(_true)]
@@ -189,6 +189,7 @@ PathPrefix = Annotated[StrictStr, Field(min_length=1, max_length=2048), AfterVal
 Pattern = Annotated[StrictStr, Field(min_length=1, max_length=MAX_PATTERN), AfterValidator(_pattern)]
 When = Annotated[StrictStr, Field(min_length=1, max_length=MAX_SOURCE), _predicate(compile_when)]
 Require = Annotated[StrictStr, Field(min_length=1, max_length=MAX_SOURCE), _predicate(compile_require)]
+Instances = Annotated[StrictStr, Field(min_length=1, max_length=MAX_SOURCE), _predicate(compile_instances)]
 Text = Annotated[StrictStr, Field(max_length=1024), AfterValidator(_free_text)]
 Name = Annotated[StrictStr, Field(min_length=1, max_length=256), AfterValidator(_free_text)]
 Scope = Annotated[StrictStr, Field(min_length=1, max_length=128), AfterValidator(_scope)]
