@@ -30,6 +30,7 @@ from gateway.core.model import (
     WhenEmpty,
 )
 from gateway.core.registry import ViewDifference
+from gateway.core.serving import Steering
 from gateway.core.tickets import (
     Attempt,
     Broken,
@@ -182,8 +183,10 @@ class Shell:
 
     # --- requests ---
 
-    def request(self, route: Route, request: RequestFacts | None = None) -> Send | Wait | Reject:
-        decision = self.core.route_request(route, request or facts(), self.now)
+    def request(
+        self, route: Route, request: RequestFacts | None = None, steering: Steering | None = None
+    ) -> Send | Wait | Reject:
+        decision = self.core.route_request(route, request or facts(), self.now, steering)
         self._take()
         return decision
 

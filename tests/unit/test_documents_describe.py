@@ -110,9 +110,19 @@ BACKENDS = st.builds(
     lambda service, rest: {"service": service} | rest,
     st.sampled_from(["a", "b-c"]),
     _document(
-        weight=st.integers(1, 65535), tags=st.lists(NAMES, max_size=2), meta=st.dictionaries(NAMES, TEXTS, max_size=2)
+        weight=st.integers(1, 65535),
+        tags=st.lists(NAMES, max_size=2),
+        meta=st.dictionaries(NAMES, TEXTS, max_size=2),
+        prefer=st.just("instance.weight > 1"),
     ),
 )
+NARROW_BACKENDS = st.builds(
+    lambda backend, rest: backend | {"instances": "instance.node == request.headers.node"} | rest,
+    BACKENDS,
+    _document(otherwise=st.sampled_from(["refuse", "any"])),
+)
+FALLBACKS = BACKENDS.map(lambda backend: backend | {"fallback": True})
+STICKY = st.sampled_from([{"cookie": "at"}, {"cookie": "at", "max_age": "1h"}, {"header": "X-Session"}])
 RATES = st.sampled_from(
     [
         "7/s",
@@ -184,9 +194,10 @@ REST: dict[str, st.SearchStrategy[object]] = {
     **ROUTE_POLICIES,
 }
 ROUTES = st.builds(
-    lambda backends, rest: {"backends": backends} | rest,
-    st.lists(BACKENDS, min_size=1, max_size=2),
-    _document(filters=st.lists(FILTERS, max_size=3), **REST),
+    lambda backends, fallbacks, rest: {"backends": [*backends, *fallbacks]} | rest,
+    st.lists(BACKENDS | NARROW_BACKENDS, min_size=1, max_size=2),
+    st.lists(FALLBACKS, max_size=1),
+    _document(filters=st.lists(FILTERS, max_size=3), sticky=STICKY, **REST),
 ) | st.builds(
     lambda answer, rest: answer | rest,
     REDIRECTS.map(lambda redirect: {"redirect": redirect}) | RESPONSES.map(lambda respond: {"respond": respond}),

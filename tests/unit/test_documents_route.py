@@ -18,6 +18,8 @@ from gateway.core.model import (
     PathMatch,
     RetryPolicy,
     Route,
+    Sticky,
+    StickyOn,
     Timeouts,
     ValueKind,
     ValueMatch,
@@ -231,10 +233,78 @@ def test_a_field_without_a_value_is_refused(field: str) -> None:
         ({"service": "a", "tags": "x"}, ("backends[0].tags", "has to be a list")),
         ({"service": "a", "meta": {"x": 1}}, ("backends[0].meta.x", "has to be text (in quotes)")),
         ({"service": 1}, ("backends[0].service", "has to be text (in quotes)")),
+        (
+            {"service": "a", "instances": "instance.meta.region == request.header['x']"},
+            ("backends[0].instances", "request has no field header; did you mean headers?"),
+        ),
+        (
+            {"service": "a", "prefer": "instance.port"},
+            ("backends[0].prefer", "a predicate is a bool, and this is a int"),
+        ),
+        ({"service": "a", "otherwise": "any"}, ("backends[0]", "otherwise goes with instances")),
+        (
+            {"service": "a", "instances": "true", "otherwise": "all"},
+            ("backends[0].otherwise", "has to be one of refuse or any"),
+        ),
+        (
+            {"service": "a", "fallback": True},
+            ("backends", "a fallback needs a backend with a weight above 0 that it is for"),
+        ),
     ],
 )
 def test_backends(backend: JsonValue, problem: tuple[str, str]) -> None:
     assert one_problem("backends", [backend]) == problem
+
+
+def test_what_a_backend_says_of_its_instances() -> None:
+    route = accepted(
+        b"""\
+backends:
+  - service: orders
+    instances: instance.meta.region == request.headers["x-region"]
+    otherwise: any
+    prefer: instance.meta.role == "replica"
+  - {service: spare, fallback: true}
+"""
+    )
+    assert route.backends == (
+        Backend(
+            "orders",
+            instances='instance.meta.region == request.headers["x-region"]',
+            any_otherwise=True,
+            prefer='instance.meta.role == "replica"',
+        ),
+        Backend("spare", fallback=True),
+    )
+    assert route.steers
+
+
+@pytest.mark.parametrize(
+    ("sticky", "problem"),
+    [
+        ({}, ("sticky", "takes exactly one of cookie and header")),
+        ({"cookie": "a", "header": "b"}, ("sticky", "takes exactly one of cookie and header")),
+        ({"header": "x-a", "max_age": "1h"}, ("sticky", "max_age is for a cookie")),
+        ({"cookie": "a b"}, ("sticky.cookie", "is not the name of a cookie")),
+        ({"cookie": "a", "max_age": "10ms"}, ("sticky.max_age", "has to be")),
+    ],
+)
+def test_bad_sticky(sticky: JsonValue, problem: tuple[str, str]) -> None:
+    field, reason = one_problem("sticky", sticky)
+    assert field == problem[0]
+    assert reason.startswith(problem[1])
+
+
+def test_sticky() -> None:
+    assert accepted(b"{sticky: {cookie: at, max_age: 1h}, backends: [{service: a}]}").sticky == Sticky(
+        StickyOn.COOKIE, "at", 3600.0
+    )
+    header = accepted(b"{sticky: {header: X-Session}, backends: [{service: a}]}")
+    assert header.sticky == Sticky(StickyOn.HEADER, "x-session")
+    assert header.steers
+    assert problems("{sticky: {cookie: at}, respond: {status: 200}}") == [
+        ("sticky", "no instance takes part in what a route answers itself")
+    ]
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../v1/kv", "a?b", "a b", "a\n", ".a", "é", "a" * 129])

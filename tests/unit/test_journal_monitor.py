@@ -176,6 +176,12 @@ CASES = (
     Case("a backend of another service", decides(6, backend=BACKEND | {"service": "stock"}), P.ROUTING_CORRECTNESS, 6),
     Case("a backend that selects another", decides(6, backend=BACKEND | {"tags": ["x"]}), P.ROUTING_CORRECTNESS, 6),
     Case(
+        "a backend whose request says that another serves it",
+        decides(6, backend=BACKEND | {"only": ["dc1/n1/z"], "preferred": []}),
+        P.ROUTING_CORRECTNESS,
+        6,
+    ),
+    Case(
         "a panic that the route does not have",
         decides(6, backend=BACKEND | {"panic": "critical"}),
         P.ROUTING_CORRECTNESS,
