@@ -132,7 +132,7 @@ def _assert_nothing_is_left(demo: RunningDemo, children: set[int]) -> None:
 
 def test_every_printed_line_answers_as_printed(demo: RunningDemo) -> None:
     commands = demo.commands()
-    assert len(commands) == 15
+    assert len(commands) == 21
     children = demo.children()
     assert len(children) >= 10, "Consul, seven instances, two gateways"
     counting = next(command for answer, command in commands if answer.startswith("weights"))
@@ -157,6 +157,12 @@ def test_every_printed_line_answers_as_printed(demo: RunningDemo) -> None:
             told = _shell(command)
             for expected, within in (
                 ("an instance of orders", r'"instance": "orders-[123]"'),
+                ("one session in twenty", r'"instance": "orders-3"'),
+                ("the instance in that region", r'"instance": "catalog-2"'),
+                ("goes to the replica", r'"instance": "users-2"'),
+                ("to the primary", r'"instance": "users-1"'),
+                ("alice's token", r'"instance": "catalog-2"'),
+                ("in business hours", r'"service": "users"|We are there from Monday'),
                 ("always orders-3", r'"instance": "orders-3"'),
                 ("is written", "gateway/routes/hello is written"),
                 ("an instance of users", r'"instance": "users-[12]"'),

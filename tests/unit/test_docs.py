@@ -48,8 +48,9 @@ def test_parts_of_routes_are_accepted() -> None:
         assert isinstance(found, Route), f"{found}: {block}"
 
 
-def test_routes_on_the_page_of_transformation_are_accepted() -> None:
-    blocks = _blocks(ROOT / "docs" / "transformation.md", "yaml")
+@pytest.mark.parametrize("name", ["transformation.md", "backends.md"])
+def test_routes_on_pages_are_accepted(name: str) -> None:
+    blocks = _blocks(ROOT / "docs" / name, "yaml")
     assert blocks
     for block in blocks:
         assert isinstance(parse_route("example", block.encode(), 1), Route), block

@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 from multidict import CIMultiDict
 
+from gateway.core.candidate import INSTANCE, Candidate
 from gateway.core.facts import RequestFacts
+from gateway.core.model import Instance, InstanceKey
 from gateway.core.predicate import Environment, bounds, compile_program
 from gateway.core.predicate.library import FUNCTIONS
 from gateway.core.predicate.types import Record
 from gateway.core.require import IDENTITY, ROUTE
 from gateway.core.when import REQUEST
 from gateway.discovery.documents import check_route
-from gateway.discovery.predicates import TOOLS, compile_require, compile_when
+from gateway.discovery.predicates import TOOLS, compile_instances, compile_require, compile_when
 from gateway.discovery.regex import MAX_PATTERN
 from gateway.pipeline.stage import Call, Identity
 from tests.unit.pipeline_support import ROUTE as ASKED
@@ -33,11 +35,20 @@ assert TOLD is not None
 ASKING = Call(SAMPLE, ASKED, None, "", "", [], identity=Identity("jwt", TOLD[1]), claims=json.loads(TOLD[2]))
 
 EXAMPLES = re.findall(r"```cel\n(.*?)```", PAGE, re.DOTALL)
+OF_INSTANCES = [example for example in EXAMPLES if "instance." in example]
 OF_REQUIRE = [example for example in EXAMPLES if re.search(r"\b(claims|identity|route)\.", example)]
 VALUES = re.findall(r"^\| `([^|]+)` \| `([^|]+)` \|$", PAGE.partition("| expression | value |")[2], re.MULTILINE)
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize("example", OF_INSTANCES)
+def test_examples_of_instances_hold(example: str) -> None:
+    key, meta = InstanceKey("dc1", "node-1", "orders-1"), {"region": "eu", "tier": "gold"}
+    candidate = Candidate(Instance(key, "orders", "10.0.0.7", 8080, tags=frozenset({"stable"}), meta=meta))
+    candidate.asking = ASKING
+    assert compile_instances(example).holds(candidate)
+
+
+@pytest.mark.parametrize("example", [each for each in EXAMPLES if each not in OF_INSTANCES])
 def test_examples_hold_unless_they_say_otherwise(example: str) -> None:
     holds = compile_require(example).holds(ASKING)
     assert holds is not example.rstrip().endswith("// false")
@@ -52,7 +63,8 @@ def test_values(expression: str, expected: str) -> None:
 
 
 def test_the_page_is_read() -> None:
-    assert len(EXAMPLES) - len(OF_REQUIRE) >= 8
+    assert len(EXAMPLES) - len(OF_REQUIRE) - len(OF_INSTANCES) >= 8
+    assert len(OF_INSTANCES) >= 3
     assert len(OF_REQUIRE) >= 3
     assert len(VALUES) >= 10
     (route,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
@@ -64,7 +76,7 @@ def test_every_fact_and_function_is_told() -> None:
     for name, field in REQUEST.fields.items():
         assert f"| `request.{name}` | {field.type} |" in PAGE
     assert "| `claims` | map(string, dyn) |" in PAGE
-    for record in (IDENTITY, ROUTE):
+    for record in (IDENTITY, ROUTE, INSTANCE):
         for name, field in record.fields.items():
             assert f"| `{record}.{name}` | {field.type} |" in PAGE
     for name in filter(str.isidentifier, FUNCTIONS):

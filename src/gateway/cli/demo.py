@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
-from gateway.cli import consul_binary, demo_ports, demo_text
+from gateway.cli import consul_binary, demo_ports, demo_text, demo_token
 from gateway.cli.children import Child, Children
 from gateway.cli.demo_ports import Ports
 from gateway.cli.errors import Failed
@@ -90,7 +90,9 @@ class Demo:
         if not registering.wait(READY_WITHIN) or registering.exit_code != 0:
             raise Failed(f"the services could not be registered:\n{registering.last_words()}")
         children.running.remove(registering)
-        _seed(self._definitions / "kv", address)
+        account, token = demo_token.issue("alice", "us")
+        (directory / demo_text.TOKEN_FILE).write_text(token)
+        _seed(self._definitions / "kv", address, {"gateway/routes/account": account})
 
         ports = self._ports
         edge = self._gateway(
@@ -182,17 +184,17 @@ def _instances(registrations: list[Any]) -> list[tuple[int, str, str]]:
     return [(service["port"], service["name"], service["id"]) for service in registrations]
 
 
-def _seed(folder: Path, address: str) -> None:
-    """A file's path below `folder` is its key."""
+def _seed(folder: Path, address: str, more: Mapping[str, bytes]) -> None:
+    """A file's path below `folder` is its key; `more` are values by their keys."""
     from gateway.discovery.consul_client import ConsulClient
     from gateway.discovery.consul_settings import ConsulSettings
 
-    entries = {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    files = {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
     async def write() -> None:
         client = ConsulClient(ConsulSettings.from_environment({"CONSUL_HTTP_ADDR": address}))
         try:
-            for key, value in entries.items():
+            for key, value in {**files, **more}.items():
                 await client.kv_put(key, value)
         finally:
             await client.close()

@@ -10,13 +10,16 @@ from typing import NamedTuple
 
 from gateway.cli.demo_ports import CONSUL_DEFAULT, Ports
 
+TOKEN_FILE = "alice.token"  # noqa: S105 - the name of a file
+"""Among the logs."""
+
 
 class Try(NamedTuple):
     command: str
     answer: str
 
 
-def commands(ports: Ports, gateway: str) -> list[Try]:
+def commands(ports: Ports, gateway: str, logs: Path) -> list[Try]:
     """`gateway` is how this command is called from a shell."""
     edge, admin = f"http://127.0.0.1:{ports.edge}", f"http://127.0.0.1:{ports.admin}"
     first = f"http://127.0.0.1:{ports.services}"
@@ -30,6 +33,18 @@ def commands(ports: Ports, gateway: str) -> list[Try]:
         Try(f"curl -s {edge}/orders/1", "an instance of orders, with what it got"),
         Try(count, "weights 10:5:1 are 20, 10 and 2"),
         Try(f"curl -s -H 'x-canary: yes' {edge}/orders/1", "always orders-3, the one tagged canary"),
+        Try(
+            f"curl -s -H 'x-tenant: acme' -H 'cookie: session=s14' {edge}/orders/1",
+            "one session in twenty of this tenant is sent to the canary, orders-3",
+        ),
+        Try(f"curl -s -H 'x-region: us' {edge}/catalog/1", "the instance in that region: catalog-2"),
+        Try(f"curl -s {edge}/users/7", "what only reads goes to the replica: users-2"),
+        Try(f"curl -s -X POST {edge}/users/7", "and what writes to the primary: users-1"),
+        Try(
+            f'curl -s -H "authorization: Bearer $(cat {logs / TOKEN_FILE})" {edge}/account',
+            "where a claim of alice's token sends her: catalog-2",
+        ),
+        Try(f"curl -s {edge}/support", "in business hours in Berlin an instance, otherwise when to come back"),
         Try(f"curl -s -X POST {first}/fail", "orders-1 fails its check; a second later the counts are without it"),
         Try(f"curl -s -X POST {first}/mend", "and a second later it is back"),
         Try(
@@ -64,7 +79,7 @@ def welcome(ports: Ports, logs: Path) -> str:
         "Try, in this order:",
         "",
     ]
-    for command, answer in commands(ports, _called()):
+    for command, answer in commands(ports, _called(), logs):
         lines += [f"  # {answer}", f"  {command}"]
     lines += ["", "Ctrl-C stops and removes everything. What the edge gateway logs:", ""]
     return "\n".join(lines)

@@ -41,8 +41,10 @@ match:
 when: |
   request.headers["x-tier"] == "gold" && !request.path.endsWith(".php")
 backends:
-  - {service: orders, weight: 9, tags: [stable]}
+  - {service: orders, weight: 9, tags: [stable], prefer: 'instance.meta.zone == request.headers["x-zone"]'}
   - {service: orders, weight: 1, tags: [canary], meta: {region: eu}}
+  - {service: orders-readonly, fallback: true}
+sticky: {cookie: at, max_age: 8h}
 filters:
   - {strip_prefix: /orders}
   - {request_headers: {set: {x-tier: edge}, remove: [cookie]}}
@@ -67,6 +69,7 @@ Consul, `gateway routes put` before it writes. A key `<prefix>/defaults` may hol
 `{"route": {…}, "service": {…}}`, with `auth`, `require`, `timeouts`, `retry`, `limits`, `networks`, `cors` and
 `when_empty` of routes, and all fields of service policies.
 
+Which instances take a request (`backends`, `sticky`) is told in [backends.md](../backends.md).
 Who may send requests (`auth`), and which of them (`require`), is told in [authentication](../authentication.md).
 
 Durations are written `250ms`, `10s`, `1m30s`, sizes `64KiB`, `1MiB`, shares `50%`, rates `100/s`. What limits, networks
