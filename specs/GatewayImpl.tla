@@ -43,9 +43,11 @@ vars == <<reality, catalog, mirror, policies, routing_table, circuit_states, req
 Absent == [health |-> "absent", weighs_passing |-> FALSE, weighs_warning |-> FALSE, selections |-> {}]
 
 \* A version of a route: [name, version, backends, attempts, in_flight, queue]; 0 in flight is no limit. A backend:
-\* [service, selection, panic], panic being "none" or the sickest health that a panic may pick.
+\* [service, selection, panic, fallback], panic being "none" or the sickest health that a panic may pick, fallback
+\* whether it is there only for when the others have nothing to pick from. What a request says about instances is one
+\* more choice of a selection: the version that its ticket keeps has the backends as that request may use them.
 NoRoute == [name |-> "", version |-> 0, backends |-> {}, attempts |-> 0, in_flight |-> 0, queue |-> 0]
-NoBackend == [service |-> "", selection |-> "", panic |-> "none"]
+NoBackend == [service |-> "", selection |-> "", panic |-> "none", fallback |-> FALSE]
 
 \* A policy: [consecutive_failures, failure_ratio, half_open_probes, max_open, mode, in_flight_per_instance], max_open
 \* in millionths, failure_ratio whether that rule is on. The window of that rule is not modelled: where the rule is on,
@@ -146,8 +148,12 @@ CanGo(t) ==
     /\ ~RouteFullBut(t, requests[t].route)
     /\ Candidates(t, requests[t].backend, requests[t].tried) # {}
 
-\* A backend in which nothing may be picked gives its share to the others, if there are any others.
-MayChoose(r, b) == b \in r.backends /\ (Blocked(b) => \A other \in r.backends : Blocked(other))
+\* A backend in which nothing may be picked gives its share to the others, if there are any others; a fallback has one
+\* only then.
+MayChoose(r, b) ==
+    /\ b \in r.backends
+    /\ Blocked(b) => \A other \in r.backends : Blocked(other)
+    /\ b.fallback /\ ~Blocked(b) => \A other \in r.backends : other.fallback \/ Blocked(other)
 
 Without(t) == SelectSeq(queue, LAMBDA u : u # t)
 
@@ -309,7 +315,8 @@ MayRetryOn(t, b) ==
         /\ ~Blocked(b)
         /\ IF Offers(ticket.backend, tried) THEN b = ticket.backend
            ELSE IF \E other \in ticket.route.backends : Offers(other, tried)
-                THEN b \in ticket.route.backends /\ Offers(b, tried)
+                THEN /\ b \in ticket.route.backends /\ Offers(b, tried)
+                     /\ b.fallback => \A other \in ticket.route.backends : other.fallback \/ ~Offers(other, tried)
            ELSE IF ~Blocked(ticket.backend) THEN b = ticket.backend
            ELSE MayChoose(ticket.route, b)
 

@@ -24,7 +24,8 @@ Picks(t) == requests'[t].state = "attempting" /\ requests[t].state # "attempting
 \* A ticket is opened by a version of a route that operators wrote, and keeps it until it has ended.
 \* A pick takes only an instance that the mirror holds at that moment, so never one whose removal was delivered; for a
 \* backend of the ticket's own route, which selects it; that passes or warns with a weight, unless the backend lets a
-\* panic pick and has nothing better.
+\* panic pick and has nothing better. A fallback is chosen only where no other backend has anything to pick from that was
+\* not tried.
 RoutingCorrectness ==
     /\ [][\A t \in Tickets :
             IF requests[t].state \in Live
@@ -46,6 +47,12 @@ RoutingCorrectness ==
                \/ /\ b.panic # "none"
                   /\ ~\E j \in Instances : better(j)
                   /\ entry.weighs_passing /\ Severity[entry.health] <= Severity[b.panic]
+         ]_vars
+    /\ [][\A t \in Tickets :
+        LET ticket == requests'[t]
+            chosen == ticket.state \in Live /\ (requests[t].state \in Ended \/ ticket.backend # requests[t].backend)
+        IN  chosen /\ ticket.backend.fallback =>
+                \A b \in ticket.route.backends : b.fallback \/ Permitted(b) \subseteq ticket.tried
          ]_vars
 
 \* An attempt of ticket t, which still counted, was judged a failure of instance i; or a success. (One whose ticket is

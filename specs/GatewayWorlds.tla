@@ -18,7 +18,7 @@ ThreeHealths == {Entry("passing"), Entry("warning"), Entry("critical")}
 TwoHealths == {Entry("passing"), Entry("critical")}
 Passing == {Entry("passing")}
 
-To(service) == [service |-> service, selection |-> "all", panic |-> "none"]
+To(service) == [service |-> service, selection |-> "all", panic |-> "none", fallback |-> FALSE]
 RouteTo(name, backends, attempts, in_flight, size) ==
     [name |-> name, version |-> 1, backends |-> backends, attempts |-> attempts, in_flight |-> in_flight, queue |-> size]
 
@@ -51,6 +51,10 @@ BothCapped == {[service \in {"orders", "stock"} |-> [CircuitPolicy EXCEPT !.in_f
 \* One route whose requests go to either, a panic being allowed on the second; and an edit that leaves it the first.
 Either == {To("orders"), [To("stock") EXCEPT !.panic = "critical"]}
 ASharedRoute == {[name \in {"r"} |-> RouteTo("r", backends, 1, 0, 1)] : backends \in {Either, {To("orders")}}}
+\* Either of two services, and the second once more for when neither has anything to pick from.
+WithAFallback ==
+    {[name \in {"r"} |->
+        RouteTo("r", {To("orders"), To("stock"), [To("stock") EXCEPT !.fallback = TRUE]}, 2, 0, 1)]}
 \* Half of two circuits may be open; two failures in a row open one.
 \* And an edit of the policy, by which circuits only shadow.
 HalfMayOpen ==

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -132,6 +133,8 @@ class _Journal:
         self._tables, self._policies = _Named(), _Named()
         self._known: dict[tuple[str, int], int] = {}
         self._documents: dict[tuple[str, int], Line] = {}
+        self._fallbacks: dict[int, AbstractSet[_Selection]] = {}
+        """Of each ticket, by what the fallbacks of its route select."""
         self._tickets = _Places()
         self._failures: dict[int, str] = {}
         """By ticket, the kind of failure that was told last, for a rejection that comes of it."""
@@ -222,17 +225,18 @@ class _Journal:
             version = self._version(superseded)
         else:
             version = self._known.get((inputs["route"], inputs["version"]), 0)
-        if steering is not None and version:
-            route = self._documents[inputs["route"], inputs["version"]]
-            version = self._versions.number(self._route(route, steering["serving"]))
-        ticket = decision["ticket"]
+        ticket, route = decision["ticket"], self._documents.get((inputs["route"], inputs["version"]))
+        if route is not None:
+            serving = None if steering is None else steering["serving"]
+            version = self._versions.number(self._route(route, serving))
+            self._fallbacks[ticket] = _fallbacks(route, serving)
         event = {
             "ticket": str(ticket),
             "place": str(self._tickets.open(ticket)),
             "route": str(version),
             "superseded": _bool(superseded is not None),
             "steered": _bool(steering is not None),
-            "backend": str(self._backend(decision["backend"])),
+            "backend": str(self._backend(ticket, decision["backend"])),
             **self._placing(decision),
         }
         if decision["do"] == "reject":
@@ -259,7 +263,7 @@ class _Journal:
         if action in {"Retry", "Dequeue"}:
             event |= self._placing(decision)
         if action in {"Retry", "Requeue"}:
-            event["backend"] = str(self._backend(decision["backend"]))
+            event["backend"] = str(self._backend(ticket, decision["backend"]))
         if action == "Reject":
             event |= {"reason": _text(decision["reason"]), "kind": self._failures.get(ticket, _text(""))}
         ended = action in {"Reject", "Refuse", "Abandon"} or decision.get("do") in {"done", "break", "reject"}
@@ -331,9 +335,13 @@ class _Journal:
             f"weighs_warning |-> {_bool(warning > 0)}, selections |-> {{{chosen}}}]"
         )
 
-    def _backend(self, backend: Line) -> int:
-        selection = self._selections[_Selection.of(backend, backend["meta"].items(), backend)]
-        return self._backends.number(_backend(backend["service"], selection, backend["panic"]))
+    def _backend(self, ticket: int, backend: Line) -> int:
+        """Of a pool, which a fallback may share with other backends: it is one where the ticket's route has it so."""
+        selection = _Selection.of(backend, backend["meta"].items(), backend)
+        fallback = selection in self._fallbacks.get(ticket, ())
+        return self._backends.number(
+            _backend(backend["service"], self._selections[selection], backend["panic"], fallback)
+        )
 
     def _version(self, route: Line) -> int:
         number = self._versions.number(self._route(route, None))
@@ -345,7 +353,12 @@ class _Journal:
         """With `serving`: the version as one request sees it, whose backends hold only what it may be sent to."""
         panic = route["when_empty"]["panic"]
         backends = ", ".join(
-            _backend(each["service"], self._selections[selection], None if panic is None else _HEALTHS[panic])
+            _backend(
+                each["service"],
+                self._selections[selection],
+                None if panic is None else _HEALTHS[panic],
+                each.get("fallback", False),
+            )
             for each, selection in _selected(route, serving)
         )
         return (
@@ -410,6 +423,13 @@ def _selected(route: Line, serving: Sequence[Line] | None) -> Iterator[tuple[Lin
             yield each, _Selection.of(each, each["meta"], {"preferred": said["preferred"]})
 
 
+def _fallbacks(route: Line, serving: Sequence[Line] | None) -> AbstractSet[_Selection]:
+    of_kind: dict[bool, set[_Selection]] = {True: set(), False: set()}
+    for each, selection in _selected(route, serving):
+        of_kind[each.get("fallback", False)].add(selection)
+    return of_kind[True] - of_kind[False]
+
+
 def _selections(lines: Iterable[Line]) -> Mapping[_Selection, str]:
     """All that backends select by, with a name for each."""
     found: dict[_Selection, str] = {}
@@ -466,10 +486,10 @@ def _policy(policy: Line) -> str:
     )
 
 
-def _backend(service: str, selection: str, panic: str | None) -> str:
+def _backend(service: str, selection: str, panic: str | None, fallback: bool) -> str:
     return (
         f"[service |-> {_text(service)}, selection |-> {_text(selection)}, "
-        f"panic |-> {_text('none' if panic is None else panic)}]"
+        f"panic |-> {_text('none' if panic is None else panic)}, fallback |-> {_bool(fallback)}]"
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from gateway.core.events import Event
 from tests.spec.simulation import Simulation, events, line
 
-SEEDS = range(40, 46)
+SEEDS = range(40, 47)
 STEPS = 10_000
 
 

@@ -215,6 +215,13 @@ def test_who_is_held_by_a_backend_takes_no_turn_of_the_others() -> None:
     assert picked(shell, split, held) == "a"
 
 
+def test_nobody_is_held_by_a_fallback_once_another_backend_can_take_the_request(two: Shell) -> None:
+    held = Steering((Serving(), Serving(None, frozenset({key("s")}))), 1)
+    assert picked(two, WITH_FALLBACK, held) in {"a", "b"}
+    two.view()
+    assert picked(two, WITH_FALLBACK, held) == "s"
+
+
 def test_a_backend_without_anybody_for_this_request_gives_its_share_to_the_others() -> None:
     split = route("r", Backend("orders", 9, instances="true"), Backend("stock", 1))
     shell = shell_with(instance("a"))

@@ -104,13 +104,14 @@ class Split:
         pools = self.pools if ways is None else ways.pools()
         if len(pools) == 1:
             return pools[0]
-        if ways is not None and ways.held is not None and pools[ways.held].block is None:
-            return pools[ways.held]
         mask = [pool.block is None for pool in pools]
         if mask != self._mask:
             self._mask = mask
             self._open = _foremost([share for share, is_open in zip(self._shares, mask, strict=True) if is_open])
             self._weights = [share.weight for share in self._open]
+        held = None if ways is None else ways.held
+        if held is not None and any(share.key == held for share in self._open):
+            return pools[held]
         if not self._open:
             return next((pool for pool in pools if pool.block is Reason.CIRCUIT_OPEN), pools[0])
         return pools[self._turns.pick(self._open, self._weights).key]
