@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from logging import Logger
-from typing import Protocol
+from typing import Protocol, cast
 
 from aiohttp import web
-from aiohttp.http import HttpProcessingError, RawRequestMessage
+from aiohttp.http import HttpProcessingError, RawRequestMessage, WebSocketReader
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
@@ -32,6 +32,20 @@ class Written(web.StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:  # noqa: ARG002
         return None
+
+
+class _Pipe:
+    """Where aiohttp's protocol delivers, once told so, what is no HTTP any more."""
+
+    def __init__(self, reader: StreamReader) -> None:
+        self._reader = reader
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self._reader.feed_data(data)
+        return False, b""
+
+    def feed_eof(self) -> None:
+        self._reader.feed_eof()
 
 
 class Refuser(Protocol):
@@ -150,6 +164,12 @@ class ClientConnection(RequestHandler):
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client has gone")
         transport.write(data)
+
+    def tunnel(self, limit: int) -> StreamReader:
+        """From now on all that comes, beginning with what came behind the head; about twice `limit` bytes wait."""
+        reader = StreamReader(self, limit, loop=self._loop)
+        self.set_parser(cast(WebSocketReader, _Pipe(reader)))
+        return reader
 
     async def drain(self) -> None:
         """Waits until the client has taken enough of what was written; a client that does not read is cut off."""

@@ -234,7 +234,7 @@ class Exchange:
         request = self._prepared(trying)
         request.deadline = self._deadline
         try:
-            response = await self._forwarder.upstream.send(attempt, request)
+            response = await self._answer_to(attempt, request)
         except UpstreamFailure as failure:
             self._note(failure.kind.value, failure.detail)
             self._deadline = request.deadline
@@ -259,6 +259,15 @@ class Exchange:
         finally:
             response.close()
         return _not_delivered(await self._queued(decision.wait()) if isinstance(decision, Waiting) else decision)
+
+    async def _answer_to(self, attempt: Attempt, request: UpstreamRequest) -> UpstreamResponse:
+        told = _Told(self._loop)
+        sent = self._forwarder.upstream.send(attempt, request, told)
+        try:
+            return await told.response
+        except BaseException:
+            sent.close()
+            raise
 
     async def _queued(self, decision: Awaitable[_Decided]) -> _Decided:
         began = perf_counter()
@@ -351,7 +360,7 @@ class Exchange:
         connection, forwarder = self._connection, self._forwarder
         self._status = response.status
         connection.write(response_head(response, fields, "Connection: Upgrade\r\nUpgrade: websocket\r\n"))
-        client = PipedTunnel.over_client(connection, forwarder.options.read_buffer)
+        client = PipedTunnel(connection, connection.tunnel(forwarder.options.read_buffer))
         relay = Relay(client, response.tunnel(), route.timeouts.idle)
         try:
             await relay.run()
@@ -479,6 +488,19 @@ class Exchange:
             trace=tuple(self._trace),
             identity=None if identity is None else str(identity),
         )
+
+
+class _Told:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.response: asyncio.Future[UpstreamResponse] = loop.create_future()
+
+    def response_began(self, response: UpstreamResponse) -> None:
+        if not self.response.done():
+            self.response.set_result(response)
+
+    def attempt_failed(self, error: Exception) -> None:
+        if not self.response.done():
+            self.response.set_exception(error)
 
 
 def _not_delivered(decision: Deliver | Send | Reject | Broken) -> Send | Reject | Broken:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -107,9 +107,26 @@ class UpstreamResponse(Protocol):
         """Gives the connection up, unless the response has been read to its end; may be called always."""
 
 
+class Receiver(Protocol):
+    """Who is told, once, what comes of a request."""
+
+    def response_began(self, response: UpstreamResponse, /) -> None:
+        """The response's head has come."""
+
+    def attempt_failed(self, error: Exception, /) -> None:
+        """It will not come, for an UpstreamFailure, a ClientBodyFailure, or an error of ours."""
+
+
+class Sent(Protocol):
+    """A request that is on its way."""
+
+    def close(self) -> None:
+        """Gives it up, unless the response has been read to its end; the receiver is told nothing any more."""
+
+
 class Upstream(Protocol):
-    def send(self, attempt: Attempt, request: UpstreamRequest) -> Awaitable[UpstreamResponse]:
-        """Sends to the attempt's instance; returns at the response head. Raises UpstreamFailure, ClientBodyFailure."""
+    def send(self, attempt: Attempt, request: UpstreamRequest, receiver: Receiver) -> Sent:
+        """Sends to the attempt's instance. The receiver is told afterwards, never before this has returned."""
 
     def retain(self, endpoints: Collection[tuple[str, int]]) -> None:
         """Closes what belongs to other endpoints; requests in flight finish."""

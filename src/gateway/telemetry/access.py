@@ -55,7 +55,7 @@ class AccessEntry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     queue: float = 0.0
     """Until there was a place to be sent to, for all attempts together."""
     connect: float | None = None
-    """Of the last attempt: until it had a connection; next to nothing where one was kept."""
+    """Of the last attempt: until it had a connection; 0 where one was kept."""
     first_byte: float | None = None
     """Of the last attempt: from its beginning until the head of the response had come."""
     bytes_in: int = 0
