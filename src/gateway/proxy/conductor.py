@@ -42,12 +42,12 @@ class Conductor:
 
     # --- requests ---
 
-    async def admit(self, route: Route, facts: RequestFacts) -> Send | Reject:
-        """Opens a ticket; waits while it is queued. Cancelled, it gives its place up."""
+    def admit(self, route: Route, facts: RequestFacts) -> Send | Reject | Waiting:
+        """Opens a ticket; what is Waiting is queued, and has to be waited for."""
         decision = self.core.route_request(route, facts, self._clock())
         waiting = self._settled(decision)
         if waiting is not None:
-            return await waiting.wait()
+            return waiting
         assert not isinstance(decision, Wait)
         return decision
 
@@ -59,11 +59,6 @@ class Conductor:
             return waiting
         assert not isinstance(decision, Wait | Done)
         return decision
-
-    async def report(self, attempt: Attempt, result: Head | Failure) -> Deliver | Send | Reject | Broken:
-        """`process`, and waits while the retry is queued. Cancelled, it gives its place up."""
-        decision = self.process(attempt, result)
-        return await decision.wait() if isinstance(decision, Waiting) else decision
 
     def end(self, attempt: Attempt) -> None:
         """The response is complete."""

@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from aiohttp import web
-from multidict import CIMultiDict, CIMultiDictProxy
+from aiohttp.http import RawRequestMessage
+from multidict import CIMultiDictProxy
 
 from gateway.core.facts import RequestFacts
 from gateway.core.model import Reason
 from gateway.core.paths import BadPath, normalise
 from gateway.proxy import via
-from gateway.proxy.fields import Field, elements
+from gateway.proxy.fields import Field, FieldMap, elements
 from gateway.proxy.forwarded import Forwarding
 from gateway.proxy.hop_headers import BadField, Sifted, sift_request
 from gateway.proxy.options import ProxyOptions
@@ -56,7 +56,7 @@ class Reader:
         self._forwarding = forwarding
         self._wall_clock = wall_clock
 
-    def read(self, request: web.BaseRequest, peer: str) -> Inbound:
+    def read(self, request: RawRequestMessage, peer: str) -> Inbound:
         version = request.version
         if version != (1, 1) and version != (1, 0):
             if version < (1, 0):
@@ -79,7 +79,7 @@ class Reader:
             raise Refused(Reason.LOOP_DETECTED)
         has_body, length = _framing(request)
         expects = _expects_continue(headers)
-        upgrade, keep_alive = None, request.keep_alive
+        upgrade, keep_alive = None, not request.should_close
         if "Upgrade" in headers:
             upgrade = _upgrade(request, connection)
             # What follows an upgrade that nobody makes is lost to the parser.
@@ -89,7 +89,7 @@ class Reader:
             host,
             path,
             query or "",
-            CIMultiDictProxy(CIMultiDict(_decisive(sifted, upgrade))),
+            FieldMap(_decisive(sifted, upgrade)),
             self._forwarding.client_ip(peer, sifted.hops),
             self._forwarding.scheme(peer, sifted.hops),
             self._wall_clock(),
@@ -126,9 +126,9 @@ def _host(value: str) -> str:
     return match[1].lower().rstrip(".") or match[1]
 
 
-def _target(request: web.BaseRequest, host_field: str | None) -> tuple[str, str | None]:
+def _target(request: RawRequestMessage, host_field: str | None) -> tuple[str, str | None]:
     """The normalised path and the raw query (RFC 9112 §3.2)."""
-    raw = request.raw_path
+    raw = request.path
     if not raw.startswith("/"):
         if raw == "*":
             # It asks about the server as a whole (RFC 9110 §9.3.7), and routes lead to parts of it.
@@ -156,7 +156,7 @@ def _absolute(raw: str, host_field: str | None) -> str:
     return local if local.startswith("/") else f"/{local}"
 
 
-def _framing(request: web.BaseRequest) -> tuple[bool, int | None]:
+def _framing(request: RawRequestMessage) -> tuple[bool, int | None]:
     headers = request.headers
     coding = headers.get("Transfer-Encoding")
     if coding is not None:
@@ -178,7 +178,7 @@ def _expects_continue(headers: CIMultiDictProxy[str]) -> bool:
     return True
 
 
-def _upgrade(request: web.BaseRequest, connection: list[str] | tuple[str, ...]) -> str | None:
+def _upgrade(request: RawRequestMessage, connection: list[str] | tuple[str, ...]) -> str | None:
     """WebSocket's opening handshake (RFC 6455 §4.2.1); its key and version are for the instance to judge."""
     headers = request.headers
     if (
