@@ -54,7 +54,7 @@ def test_an_id_that_cannot_stand_in_via_is_refused() -> None:
     ("options", "line", "status"),
     [
         (replace(OPTIONS, max_line=100), b"GET /" + b"a" * 100 + b" HTTP/1.1\r\nHost: a", 414),
-        (replace(OPTIONS, max_field=100), b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 100, 431),
+        (replace(OPTIONS, max_field=100), b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 101, 431),
         (replace(OPTIONS, max_fields=2), b"GET / HTTP/1.1\r\nHost: a\r\nX: a\r\nY: a", 431),
         (replace(OPTIONS, max_head=100), b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 60 + b"\r\nY: " + b"a" * 60, 431),
     ],

@@ -11,7 +11,7 @@ from collections import deque
 from typing import Protocol
 
 from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http import HttpProcessingError, RawRequestMessage
+from aiohttp.http import HttpProcessingError
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.http_parser import HttpRequestParser
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
@@ -20,6 +20,7 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from gateway.core.model import Reason
 from gateway.proxy.alarm import Alarm
+from gateway.proxy.facts import KnownHead, Message
 from gateway.proxy.forwarded import plain_address
 from gateway.proxy.options import ProxyOptions
 
@@ -38,7 +39,7 @@ class Begun(Protocol):
 class Exchanges(Protocol):
     """What is done with what a connection reads."""
 
-    def begin(self, connection: ClientConnection, message: RawRequestMessage, content: StreamReader) -> None:
+    def begin(self, connection: ClientConnection, message: Message, content: StreamReader) -> None:
         """Answers a request; `exchange_began` is told before anything else."""
 
     def refuse_unreadable(self, connection: ClientConnection, reason: Reason | None) -> None:
@@ -63,12 +64,14 @@ class ClientConnection(BaseProtocol):
         "_options",
         "_partial",
         "_payload",
+        "_plain",
         "_requests",
         "_server",
         "_stuck_timer",
         "_tunnel",
         "_turning",
         "busy",
+        "known",
         "peer",
     )
 
@@ -89,7 +92,7 @@ class ClientConnection(BaseProtocol):
         self._server = server
         self._exchanges = exchanges
         self._options = options
-        self._messages: deque[tuple[RawRequestMessage | None, StreamReader, Reason | None]] = deque()
+        self._messages: deque[tuple[Message | None, StreamReader, Reason | None]] = deque()
         """Requests that wait for their turn; without a message, why something is none."""
         self._exchange: Begun | None = None
         self._payload: StreamReader = EMPTY_PAYLOAD
@@ -98,6 +101,8 @@ class ClientConnection(BaseProtocol):
         """What is not for the parser yet: more pipelined requests, or what follows a request for an upgrade."""
         self._holding = False
         self._tunnel: StreamReader | None = None
+        self._plain = True
+        """None of what follows, nor has anything been held back."""
         self._deaf = False
         """What more comes is not read: it follows what was no request."""
         self._closing = False
@@ -112,6 +117,8 @@ class ClientConnection(BaseProtocol):
         self._accepted: asyncio.Transport | None = None
         self.busy = False
         self.peer = ""
+        self.known: KnownHead | None = None
+        """What the header fields of the last request came to."""
 
     # --- events of the transport ---
 
@@ -127,7 +134,7 @@ class ClientConnection(BaseProtocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
-        self._closing = True
+        self._plain, self._closing = False, True
         self._accepted = None
         self._messages.clear()
         self._alarm.close()
@@ -146,6 +153,10 @@ class ClientConnection(BaseProtocol):
         del self._requests
 
     def data_received(self, data: bytes) -> None:
+        if self._plain and self._exchange is None and data.find(_HEAD_END) + 4 == len(data) > 4:
+            # One head and nothing else, while nothing is unfinished: nearly always.
+            self._feed(data)
+            return
         if self._closing or self._deaf:
             return
         if self._tunnel is not None:
@@ -190,13 +201,17 @@ class ClientConnection(BaseProtocol):
         try:
             messages, upgrade, tail = self._requests.feed_data(data)
         except HttpProcessingError as error:
-            self._deaf = True
+            self._deaf, self._plain = True, False
             self._messages.append((None, EMPTY_PAYLOAD, _reason(error)))
             # The parser tells nothing to a body that it gave up.
             if not self._payload.is_eof():
                 self._payload.set_exception(RequestPayloadError("broken framing"))
         else:
             self._partial = between and not messages and bool(data)
+            if self._plain and self._exchange is None and len(messages) == 1 and not (upgrade or self._messages):
+                message, self._payload = messages[0]
+                self._exchanges.begin(self, message, self._payload)
+                return
             for message, payload in messages:
                 self._payload = payload
                 self._messages.append((message, payload, None))
@@ -206,7 +221,7 @@ class ClientConnection(BaseProtocol):
             self._turn()
 
     def _hold(self, data: bytes) -> None:
-        self._holding = True
+        self._holding, self._plain = True, False
         self._held += data
         if len(self._held) >= self._options.read_buffer and not self._buffer_paused:
             self._pause_reading_for_buffer()
@@ -216,7 +231,7 @@ class ClientConnection(BaseProtocol):
         if not self._holding or self._exchange is not None or self._messages or self._closing:
             return
         self._requests.set_upgraded(False)
-        self._holding = False
+        self._holding, self._plain = False, True
         held, self._held = self._held, b""
         self._read(held)
         if self._buffer_paused and len(self._held) < self._options.read_buffer:
@@ -261,8 +276,10 @@ class ClientConnection(BaseProtocol):
         self._head_begun = self._partial
         patience = self._options.head_timeout if self._partial else self._options.keep_alive
         self._alarm.set(self._loop.time() + patience)
-        self._watch_unread()
-        if not self._turning:
+        accepted = self._accepted
+        if accepted is not None and accepted.get_write_buffer_size():
+            self._watch_unread()
+        if not self._turning and (self._messages or self._holding):
             self._turn()
             self._let_go_at_rest()
 
@@ -303,13 +320,13 @@ class ClientConnection(BaseProtocol):
 
     def abort(self) -> None:
         """Ends the connection at once, so that nobody takes what was sent for complete."""
-        self._closing = True
+        self._plain, self._closing = False, True
         if self._accepted is not None:
             self._accepted.abort()
 
     def close(self) -> None:
         """Ends the connection once what was written is taken, and in bounded time."""
-        self._closing = True
+        self._plain, self._closing = False, True
         self._alarm.close()
         if self._accepted is not None:
             self._accepted.close()
@@ -317,6 +334,7 @@ class ClientConnection(BaseProtocol):
 
     def _hang_up(self, content: StreamReader) -> None:
         """Reads the rest of a body for a while: a client that is still sending would not see its answer."""
+        self._plain = False
         self._messages.clear()
         if self._deaf or content.is_eof() or content.exception() is not None:
             self.close()
@@ -353,7 +371,7 @@ class ClientConnection(BaseProtocol):
     def _waited_enough(self) -> None:
         """A silent client is left without a word; one that began a request and does not go on is told so."""
         if self._head_begun:
-            self._deaf = True
+            self._deaf, self._plain = True, False
             self._exchanges.refuse_unreadable(self, Reason.REQUEST_TIMEOUT)
         self.close()
 

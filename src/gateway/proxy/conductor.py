@@ -11,6 +11,8 @@ from gateway.core.model import Instance, Reason, Route, ServicePolicy
 from gateway.core.registry import ViewDifference
 from gateway.core.tickets import Attempt, Broken, Deliver, Done, End, Failure, Head, Reject, Send, Ticket, Wait
 
+_END = End()
+
 
 class Waiting:
     """A ticket that is queued. Cancelled in `wait`, it gives its place up."""
@@ -45,25 +47,27 @@ class Conductor:
     def admit(self, route: Route, facts: RequestFacts) -> Send | Reject | Waiting:
         """Opens a ticket; what is Waiting is queued, and has to be waited for."""
         decision = self.core.route_request(route, facts, self._clock())
-        waiting = self._settled(decision)
-        if waiting is not None:
-            return waiting
-        assert not isinstance(decision, Wait)
+        if isinstance(decision, Wait):
+            return self._queued(decision)
+        if not self.core.quiet:
+            self._settle()
         return decision
 
     def process(self, attempt: Attempt, result: Head | Failure) -> Deliver | Send | Reject | Broken | Waiting:
         """Tells what became of an attempt; what is Waiting is for its retry, and has to be waited for."""
         decision = self.core.process_response(attempt, result, self._clock())
-        waiting = self._settled(decision)
-        if waiting is not None:
-            return waiting
-        assert not isinstance(decision, Wait | Done)
+        if isinstance(decision, Wait):
+            return self._queued(decision)
+        if not self.core.quiet:
+            self._settle()
+        assert not isinstance(decision, Done)
         return decision
 
     def end(self, attempt: Attempt) -> None:
         """The response is complete."""
-        self.core.process_response(attempt, End(), self._clock())
-        self._settle()
+        self.core.process_response(attempt, _END, self._clock())
+        if not self.core.quiet:
+            self._settle()
 
     def abandon(self, ticket: Ticket) -> None:
         """The client left; nothing happens to a ticket that has ended."""
@@ -112,11 +116,8 @@ class Conductor:
 
     # --- waking ---
 
-    def _settled(self, decision: object) -> Waiting | None:
-        """Settles after a step that decided so for its own ticket; what to wait on, if that has to wait."""
-        if not isinstance(decision, Wait):
-            self._settle()
-            return None
+    def _queued(self, decision: Wait) -> Waiting:
+        """Settles after a step that made its own ticket wait; what to wait on."""
         # A place before settling: the very step that made this ticket wait may have woken it.
         future = self._waiting[decision.ticket.id] = asyncio.get_running_loop().create_future()
         self._settle()

@@ -13,7 +13,6 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
-from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from gateway.core.facts import RequestFacts
@@ -22,17 +21,16 @@ from gateway.core.paths import has_escaped_slash
 from gateway.core.tickets import Attempt, Broken, Deliver, Failure, Head, Reject, Send, Ticket
 from gateway.pipeline.cors import preflighted
 from gateway.pipeline.stage import Answer, Call, RequestHead, ResponseHead, Stage, Verdict
-from gateway.proxy import via
 from gateway.proxy.bodies import RequestBody
 from gateway.proxy.client_connection import ClientConnection
 from gateway.proxy.conductor import Waiting
-from gateway.proxy.facts import Inbound
-from gateway.proxy.fields import Field
+from gateway.proxy.facts import Inbound, Message
+from gateway.proxy.fields import Field, lines
 from gateway.proxy.own_answer import own_answer
 from gateway.proxy.records import AttemptRecord, RequestRecord
 from gateway.proxy.refusals import Refusal, Refused
 from gateway.proxy.request_id import request_id
-from gateway.proxy.responses import framing, response_head, stream
+from gateway.proxy.responses import Written, framing, stream, written
 from gateway.proxy.streams import PipedTunnel
 from gateway.proxy.tunnels import Relay
 from gateway.proxy.upstream import ClientBodyFailure, Sent, UpstreamFailure, UpstreamRequest, UpstreamResponse
@@ -83,7 +81,7 @@ class Exchange:
     keep_alive = False
 
     def __init__(
-        self, forwarder: Forwarder, connection: ClientConnection, message: RawRequestMessage, content: StreamReader
+        self, forwarder: Forwarder, connection: ClientConnection, message: Message, content: StreamReader
     ) -> None:
         self._forwarder = forwarder
         self._connection = connection
@@ -135,8 +133,8 @@ class Exchange:
 
     def _begin(self) -> None:
         forwarder, connection = self._forwarder, self._connection
-        trusted = forwarder.forwarding.trusts(connection.peer)
         headers = self._message.headers
+        trusted = forwarder.forwarding.trusts(connection.peer)
         self._request_id = request_id(headers.getall("X-Request-Id", ()) if trusted else (), trusted)
         self._context = trace_context(
             headers.getall("traceparent", ()),
@@ -144,29 +142,34 @@ class Exchange:
             trusted=trusted,
             ratio=forwarder.options.trace_ratio,
         )
-        inbound = self._inbound = forwarder.reader.read(self._message, connection.peer)
+        inbound = self._inbound = forwarder.reader.read(self._message, connection)
         route = self._route = self._matched(inbound.facts)
         if route is None:
             raise Refused(Reason.NO_ROUTE)
         if not route.pass_escaped_slashes and has_escaped_slash(inbound.facts.path):
             detail = "the path holds an escaped slash, which this route does not pass"
             raise Refused(Reason.BAD_REQUEST, detail, close=True)
-        if inbound.has_body:
+        if inbound.head.has_body:
             self._expect_body(route, inbound)
         if route.timeouts.request:
             self._deadline = self._began + route.timeouts.request
-        self._call = Call(
-            inbound.facts,
-            route,
-            inbound.host,
-            inbound.facts.path,
-            inbound.query,
-            self._fields(inbound),
-            id=self._request_id,
-            head_size=inbound.sifted.size,
-            body_length=inbound.length or 0,
-        )
-        self._through(iter(forwarder.pipelines.of(route)))
+        stages = forwarder.pipelines.of(route)
+        if stages:
+            head = inbound.head
+            self._call = Call(
+                inbound.facts,
+                route,
+                head.host,
+                inbound.facts.path,
+                inbound.query,
+                [*head.fields, ("X-Request-Id", self._request_id)],
+                id=self._request_id,
+                head_size=head.sifted.size,
+                body_length=head.length or 0,
+            )
+            self._through(self._call, iter(stages))
+        else:
+            self._admit()
 
     def _matched(self, facts: RequestFacts) -> Route | None:
         """A preflight is answered by the route of the request that it asks about, if that route does so at all."""
@@ -179,10 +182,8 @@ class Exchange:
                 return route
         return match(facts)
 
-    def _through(self, stages: Iterator[Stage]) -> None:
+    def _through(self, call: Call, stages: Iterator[Stage]) -> None:
         """Through these stages, and if all of them let the request go on, to an instance."""
-        call = self._call
-        assert call is not None
         prompt = self._forwarder.options.prompt
         for stage in stages:
             verdict = stage.request(call)
@@ -192,16 +193,22 @@ class Exchange:
                     self._answer(verdict)
                     return
             else:
-                self._when(_verdict(verdict), partial(self._judged, stage, stages))
+                self._when(_verdict(verdict), partial(self._judged, call, stage, stages))
                 return
-        self._follow(self._forwarder.conductor.admit(call.route, call.facts))
+        self._admit()
 
-    def _judged(self, stage: Stage, stages: Iterator[Stage], verdict: Verdict) -> None:
+    def _judged(self, call: Call, stage: Stage, stages: Iterator[Stage], verdict: Verdict) -> None:
         self._stages.append(stage)
         if verdict is None:
-            self._through(stages)
+            self._through(call, stages)
         else:
             self._answer(verdict)
+
+    def _admit(self) -> None:
+        route, inbound = self._route, self._inbound
+        assert route is not None
+        assert inbound is not None
+        self._follow(self._forwarder.conductor.admit(route, inbound.facts))
 
     def _follow(self, decision: Send | Reject | Broken | Waiting) -> None:
         """Does what the core decided."""
@@ -223,29 +230,17 @@ class Exchange:
         self._queue += perf_counter() - began
         self._follow(decision)
 
-    def _fields(self, inbound: Inbound) -> list[Field]:
-        """The client's headers without those of its connection, and ours."""
-        forwarder, connection, facts, sifted = self._forwarder, self._connection, inbound.facts, inbound.sifted
-        return [
-            *sifted.passed,
-            *forwarder.forwarding.fields(
-                connection.peer, facts.client_ip, "http", inbound.host, forwarder.port, sifted.hops
-            ),
-            ("Via", via.extended(sifted.hops.get("via", ()), forwarder.options.gateway_id, inbound.version)),
-            ("X-Request-Id", self._request_id),
-        ]
-
     def _expect_body(self, route: Route, inbound: Inbound) -> None:
         options = self._forwarder.options
         self._body = RequestBody(
             self._content,
-            inbound.length,
+            inbound.head.length,
             keep=route.retry.buffer if route.retry.attempts > 1 else 0,
             limit=route.limits.body,
             idle=route.timeouts.idle,
             grace=options.body_grace,
             rate=options.body_rate,
-            ask=self._connection.ask_for_body if inbound.expects_continue else None,
+            ask=self._connection.ask_for_body if inbound.head.expects_continue else None,
             prompt=options.prompt,
         )
 
@@ -320,33 +315,36 @@ class Exchange:
 
     def _prepared(self, trying: AttemptRecord) -> UpstreamRequest:
         """What goes upstream, the same for all attempts but for their spans, and what stages say to each instance."""
-        call, context = self._call, self._context
-        assert call is not None
+        call, context, inbound, route = self._call, self._context, self._inbound, self._route
         assert context is not None
+        assert inbound is not None
+        assert route is not None
         outgoing = self._outgoing
         if outgoing is None:
-            outgoing = self._outgoing = self._outgoing_of(call)
+            outgoing = self._outgoing = self._outgoing_of(inbound, call, route)
         outgoing.connect_time = 0.0
-        head = RequestHead(call.host, [*call.fields, *context.fields(trying.span_id)])
-        for change in call.for_instance:
-            change(trying.instance, head)
-        outgoing.host, outgoing.fields = head.host, head.fields
+        own = context.fields(trying.span_id)
+        if call is None:
+            outgoing.lines = inbound.head.lines + lines([("X-Request-Id", self._request_id), *own])
+        else:
+            head = RequestHead(call.host, [*call.fields, *own])
+            for change in call.for_instance:
+                change(trying.instance, head)
+            outgoing.host, outgoing.lines = head.host, lines(head.fields)
         return outgoing
 
-    def _outgoing_of(self, call: Call) -> UpstreamRequest:
-        inbound, route = self._inbound, call.route
-        assert inbound is not None
-        timeouts = route.timeouts
+    def _outgoing_of(self, inbound: Inbound, call: Call | None, route: Route) -> UpstreamRequest:
+        facts, timeouts = inbound.facts, route.timeouts
         return UpstreamRequest(
-            method=call.facts.method,
-            target=call.path + call.query,
-            host=call.host,
-            fields=call.fields,
-            body=self._body,
-            upgrade=inbound.upgrade if route.websocket else None,
-            attempt_timeout=timeouts.attempt,
-            request_timeout=timeouts.request,
-            idle_timeout=timeouts.idle,
+            facts.method,
+            facts.path + inbound.query if call is None else call.path + call.query,
+            inbound.head.host,
+            b"",
+            self._body,
+            inbound.upgrade if route.websocket else None,
+            timeouts.attempt,
+            timeouts.request,
+            timeouts.idle,
         )
 
     # --- the response ---
@@ -354,21 +352,21 @@ class Exchange:
     def _deliver(self, attempt: Attempt, response: UpstreamResponse) -> None:
         connection, inbound = self._connection, self._inbound
         assert inbound is not None
-        fields = self._answer_fields(attempt.instance, response)
+        answer = self._written(attempt.instance, response)
         if response.status == _SWITCHING_PROTOCOLS:
             self._tunnelled = True
-            self._when(self._tunnel(attempt, response, fields), self._over)
+            self._when(self._tunnel(attempt, response, answer), self._over)
             return
         keep_alive = self._may_go_on()
         whole = response.whole() if self._forwarder.options.prompt else None
         length = response.length if whole is None or response.bodiless else len(whole)
-        lines, chunked, self.keep_alive = framing(response, length, inbound.version, keep_alive=keep_alive)
-        start = response_head(response, fields, lines)
+        framed, chunked, self.keep_alive = framing(response, length, inbound.head.version, keep_alive=keep_alive)
+        start = self._start(response, framed, answer, whole or b"")
         self._status = response.status
         if whole is None:
             self._when(self._stream(attempt, response, start, chunked=chunked), self._over)
             return
-        connection.write(start + whole)
+        connection.write(start)
         self._bytes_out = len(whole)
         self._delivered(attempt)
         if connection.writing_paused:
@@ -398,23 +396,27 @@ class Exchange:
             conductor.abandon(attempt.ticket)
             self._cut_off(Outcome.ABANDONED)
 
-    def _answer_fields(self, instance: Instance, response: UpstreamResponse) -> list[Field]:
-        fields = self._back_through_stages(ResponseHead(response.status, list(response.fields), instance=instance))
-        received_via = [value for name, value in fields if name.lower() == "via"]
-        if received_via:
-            fields = [field for field in fields if field[0].lower() != "via"]
-        fields.append(("Via", via.extended(received_via, self._forwarder.options.gateway_id)))
-        fields = [field for field in fields if field[0].lower() != "x-request-id"]
-        fields.append(("X-Request-Id", self._request_id))
-        if not any(name.lower() == "date" for name, _ in fields):
-            fields.append(("Date", self._forwarder.dates.now()))
-        return fields
+    def _written(self, instance: Instance, response: UpstreamResponse) -> Written:
+        """What the instance said, as it goes to the client; where no stage has a say, as it went the last time."""
+        pseudonym, head = self._forwarder.options.gateway_id, response.head
+        if self._stages:
+            fields = self._back_through_stages(ResponseHead(response.status, list(head.fields), instance=instance))
+            return written(fields, pseudonym)
+        if head.written is None:
+            head.written = written(head.fields, pseudonym)
+        return Written(*head.written)
 
-    async def _tunnel(self, attempt: Attempt, response: UpstreamResponse, fields: list[Field]) -> None:
+    def _start(self, response: UpstreamResponse, framed: str, answer: Written, body: bytes = b"") -> bytes:
+        """The response's head and what there is of its body."""
+        date = "" if answer.dated else f"Date: {self._forwarder.dates.now()}\r\n"
+        line = f"HTTP/1.1 {response.status} {response.phrase}\r\n{framed}X-Request-Id: {self._request_id}\r\n{date}"
+        return b"".join((line.encode(), answer.lines, b"\r\n", body))
+
+    async def _tunnel(self, attempt: Attempt, response: UpstreamResponse, answer: Written) -> None:
         connection, forwarder, route = self._connection, self._forwarder, self._route
         assert route is not None
         self._status = response.status
-        connection.write(response_head(response, fields, "Connection: Upgrade\r\nUpgrade: websocket\r\n"))
+        connection.write(self._start(response, "Connection: Upgrade\r\nUpgrade: websocket\r\n", answer))
         client = PipedTunnel(connection, connection.tunnel(forwarder.options.read_buffer))
         relay = Relay(client, response.tunnel(), route.timeouts.idle)
         try:
@@ -483,7 +485,7 @@ class Exchange:
         unread = not self._content.is_eof()
         self.keep_alive = not close and not unread and self._may_go_on()
         connection = None if self.keep_alive else "close"
-        if self.keep_alive and self._inbound is not None and self._inbound.version == "1.0":
+        if self.keep_alive and self._inbound is not None and self._inbound.head.version == "1.0":
             connection = "keep-alive"
         head = ResponseHead(status, [*fields, *self._forwarder.fields(self._request_id)], ours=True)
         fields = self._back_through_stages(head)

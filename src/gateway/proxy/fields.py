@@ -52,7 +52,6 @@ def elements(values: Iterable[str]) -> list[str]:
     return [element for value in values for part in value.split(",") if (element := part.strip(" \t"))]
 
 
-def head(start_line: str, fields: Sequence[Field], framing: str) -> bytes:
-    """A message's head. `framing` is whole lines of our own; bytes kept as surrogates come out as they came in."""
-    lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
-    return f"{start_line}\r\n{framing}{lines}\r\n".encode("utf-8", "surrogateescape")
+def lines(fields: Iterable[Field]) -> bytes:
+    """Fields as they are sent; bytes that were kept as surrogates come out as they came in."""
+    return "".join([f"{name}: {value}\r\n" for name, value in fields]).encode("utf-8", "surrogateescape")

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from gateway.core.model import Outcome, Reason
@@ -16,7 +15,7 @@ from gateway.proxy.client_connection import ClientConnection
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.dates import DateClock
 from gateway.proxy.exchange import Exchange
-from gateway.proxy.facts import Reader
+from gateway.proxy.facts import Message, Reader
 from gateway.proxy.fields import Field
 from gateway.proxy.forwarded import Forwarding
 from gateway.proxy.options import ProxyOptions
@@ -49,14 +48,13 @@ class Forwarder:
         self.forwarding = Forwarding(options.trusted_hops)
         self.reader = Reader(options, self.forwarding)
         self.dates = DateClock()
-        self.port = options.port
         self._via = via.extended((), options.gateway_id)
         self.draining = False
         self.in_flight = 0
         self.on_idle: Callable[[], None] | None = None
         """Called when the last request in flight has ended."""
 
-    def begin(self, connection: ClientConnection, message: RawRequestMessage, content: StreamReader) -> None:
+    def begin(self, connection: ClientConnection, message: Message, content: StreamReader) -> None:
         exchange = Exchange(self, connection, message, content)
         self.in_flight += 1
         connection.exchange_began(exchange)

@@ -57,7 +57,7 @@ class Listener:
         loop = asyncio.get_running_loop()
         listening = options.listening_socket or bind(options.host, options.port, "--listen")
         self._sockets = await loop.create_server(server, sock=listening, backlog=1024)
-        self._forwarder.port = self.port
+        self._forwarder.reader.port = self.port
 
     @property
     def port(self) -> int:

@@ -6,9 +6,12 @@ spaces after a chunk's size), as aiohttp's client does: what comes of it is chec
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from gateway.proxy.fields import Field
+from gateway.proxy.hop_headers import BadField, sift_response
 
 _SWITCHING_PROTOCOLS = 101
 _NO_CONTENT = 204
@@ -19,6 +22,19 @@ class BadResponse(Exception):
     """What an instance said is no response; the message says why and never echoes it."""
 
 
+@dataclass(slots=True)
+class KnownFields:
+    """What the header fields of a response come to, apart from its status line (`upstream.ReceivedHead`)."""
+
+    received: list[tuple[bytes, bytes]]
+    fields: list[Field]
+    length: int | None = None
+    """Bytes of the body as stated."""
+    chunked: bool = False
+    upgrade: str | None = None
+    written: tuple[bytes, bool] | None = None
+
+
 class ResponseReader:
     """Reads one response after the other: `begin` before each request, then `feed` whatever comes.
 
@@ -27,7 +43,6 @@ class ResponseReader:
     """
 
     __slots__ = (
-        "_chunked",
         "_field_limit",
         "_fields_limit",
         "_head_only",
@@ -41,15 +56,14 @@ class ResponseReader:
         "bodiless",
         "body",
         "complete",
-        "fields",
         "has_head",
+        "head",
         "keep_alive",
         "length",
         "reason",
         "status",
         "surplus",
         "tail",
-        "upgrade",
         "version",
     )
 
@@ -63,23 +77,21 @@ class ResponseReader:
         self._parser: HttpResponseParser | None = None
         self._midway = True
         """Whether the parser cannot go on with another response: one is unfinished."""
-        self._received: list[Field] = []
+        self._received: list[tuple[bytes, bytes]] = []
         self._reason = b""
-        self.fields: list[Field] = []
-        """As received."""
+        self.head = KnownFields([], [])
+        """Of this response once `has_head`, of the one before it until then."""
         self.begin(head_only=False)
 
     def begin(self, *, head_only: bool) -> None:
         """Gets ready for one more response; `head_only` for one to HEAD."""
         self._head_only = head_only
-        self._chunked = False
         self._unheard = 0
         self.status = 0
         self.reason = b""
         self.version = ""
         self.length: int | None = None
-        """Bytes of the body as stated."""
-        self.upgrade: str | None = None
+        """Bytes of the body as stated, where this response may have one."""
         self.keep_alive = False
         self.bodiless = head_only
         self.body: list[bytes] = []
@@ -100,7 +112,7 @@ class ResponseReader:
     @property
     def ends_with_connection(self) -> bool:
         """Whether nothing but the connection's end says where the body ends (RFC 9112 §6.3)."""
-        return self.length is None and not self._chunked and not self.bodiless
+        return self.length is None and not self.head.chunked and not self.bodiless
 
     def feed(self, data: bytes) -> None:
         """Raises BadResponse; what was complete before stays so."""
@@ -146,15 +158,7 @@ class ResponseReader:
             return
         if len(name) + len(value) > self._field_limit or len(self._received) >= self._fields_limit:
             raise BadResponse("its header fields are too many or too large")
-        text = value.decode("utf-8", "surrogateescape")
-        self._received.append((name.decode("latin-1"), text))
-        known = name.lower()
-        if known == b"content-length":
-            self.length = int(text)
-        elif known == b"transfer-encoding":
-            self._chunked = True
-        elif known == b"upgrade":
-            self.upgrade = text.lower()
+        self._received.append((name, value))
 
     def on_headers_complete(self) -> None:
         if self.has_head:
@@ -164,13 +168,15 @@ class ResponseReader:
         status = parser.get_status_code()
         if status < 200 and status != _SWITCHING_PROTOCOLS:
             # An interim response; what it is for ends here.
-            self.length, self._chunked, self.upgrade = None, False, None
             return
+        head = self.head
+        if head.received != self._received:
+            head = self.head = _learn(self._received)
         self.has_head = True
         self.status = status
         self.reason = self._reason
         self.version = parser.get_http_version()
-        self.fields = self._received
+        self.length = head.length
         self.keep_alive = parser.should_keep_alive()
         self._unheard = 0
         if status in (_NO_CONTENT, _NOT_MODIFIED):
@@ -188,7 +194,25 @@ class ResponseReader:
 
     def on_message_complete(self) -> None:
         self._midway = False
-        if self._head_only and self._chunked:
+        if self._head_only and self.head.chunked:
             self.surplus = True
         if self.has_head:
             self.complete = True
+
+
+def _learn(received: list[tuple[bytes, bytes]]) -> KnownFields:
+    """Raises BadResponse."""
+    fields = [(name.decode("latin-1"), value.decode("utf-8", "surrogateescape")) for name, value in received]
+    try:
+        known = KnownFields(received, sift_response(fields))
+    except BadField as bad:
+        raise BadResponse(bad.reason) from None
+    for name, value in fields:
+        lower = name.lower()
+        if lower == "content-length":
+            known.length = int(value)
+        elif lower == "transfer-encoding":
+            known.chunked = True
+        elif lower == "upgrade":
+            known.upgrade = value.lower()
+    return known

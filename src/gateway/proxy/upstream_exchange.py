@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from functools import lru_cache
 from time import perf_counter
 
 from aiohttp.http import HttpProcessingError
 from aiohttp.streams import StreamReader
 
 from gateway.core.model import FailureKind
-from gateway.proxy.fields import Field, head, is_safe_value
-from gateway.proxy.hop_headers import BadField, sift_response
+from gateway.proxy.fields import is_safe_value
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.own_answer import phrase
-from gateway.proxy.response_reader import BadResponse
+from gateway.proxy.response_reader import BadResponse, KnownFields
 from gateway.proxy.streams import PipedTunnel
 from gateway.proxy.upload import Upload
 from gateway.proxy.upstream import ClientBodyFailure, Receiver, Tunnel, UpstreamFailure, UpstreamRequest
@@ -22,6 +21,16 @@ from gateway.proxy.upstream_connection import UpstreamConnection
 from gateway.proxy.upstream_pool import UpstreamPool
 
 _SWITCHING_PROTOCOLS = 101
+
+
+_NO_HEAD = KnownFields([], [])
+
+
+@lru_cache(maxsize=256)
+def _phrase(received: bytes, status: int) -> str:
+    """The reason phrase as received if it is fit to be sent, or else the usual one."""
+    text = received.decode("latin-1")
+    return text if text.isascii() and is_safe_value(text) else phrase(status)
 
 
 class UpstreamExchange:
@@ -40,7 +49,7 @@ class UpstreamExchange:
         "_upload",
         "_waiting_since",
         "bodiless",
-        "fields",
+        "head",
         "length",
         "phrase",
         "status",
@@ -62,7 +71,7 @@ class UpstreamExchange:
         self._over = False
         self.status = 0
         self.phrase = ""
-        self.fields: Sequence[Field] = ()
+        self.head = _NO_HEAD
         self.length: int | None = None
         self.bodiless = False
 
@@ -107,7 +116,8 @@ class UpstreamExchange:
                 framing += f"Content-Length: {body.length if whole is None else len(whole)}\r\n"
         if request.upgrade is not None:
             framing += f"Connection: Upgrade\r\nUpgrade: {request.upgrade}\r\n"
-        start = head(f"{request.method} {request.target} HTTP/1.1", request.fields, framing)
+        line = f"{request.method} {request.target} HTTP/1.1\r\n{framing}"
+        start = b"".join((line.encode("utf-8", "surrogateescape"), request.lines, b"\r\n", whole or b""))
         transport = connection.transport
         assert transport is not None
         if whole is None:
@@ -115,7 +125,7 @@ class UpstreamExchange:
             transport.write(start)
             self._upload = Upload(connection, body, idle=request.idle_timeout, on_end=self._uploaded, fail=self.fail)
         else:
-            transport.write(start + whole if whole else start)
+            transport.write(start)
             self._start_timer()
 
     def _uploaded(self) -> None:
@@ -146,17 +156,12 @@ class UpstreamExchange:
         if reader.version not in ("1.1", "1.0"):
             self.fail(self._reset("answered in another version of HTTP"))
             return
-        try:
-            self.fields = sift_response(reader.fields)
-        except BadField as unfit:
-            self.fail(self._reset(f"answered unfit: {unfit.reason}"))
-            return
         status = self.status = reader.status
-        if status == _SWITCHING_PROTOCOLS and (reader.tail is None or reader.upgrade != self._request.upgrade):
+        if status == _SWITCHING_PROTOCOLS and (reader.tail is None or reader.head.upgrade != self._request.upgrade):
             self.fail(self._reset("switched protocols unasked"))
             return
-        reason = reader.reason.decode("latin-1")
-        self.phrase = reason if reason.isascii() and is_safe_value(reason) else phrase(status)
+        self.phrase = _phrase(reader.reason, status)
+        self.head = reader.head
         self.bodiless, self.length = reader.bodiless, reader.length
         receiver, self._receiver = self._receiver, None
         assert receiver is not None
