@@ -28,10 +28,10 @@ from gateway.core.gateway import Gateway
 from gateway.core.model import Backend, Connect, Instance, InstanceKey, Route, ServicePolicy
 from gateway.discovery.regex import compile_full_match
 from gateway.pipeline.stage import Pipelines
-from gateway.proxy.aiohttp_upstream import AiohttpUpstream
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.listener import Listener
 from gateway.proxy.options import ProxyOptions
+from gateway.proxy.pooled_upstream import PooledUpstream
 from gateway.proxy.records import RequestRecord
 
 _BODY = b"x" * 64
@@ -70,7 +70,7 @@ async def gateway(port: int) -> int:
     conductor.apply_view("orders", instances)
     options = ProxyOptions(gateway_id="bench", host="127.0.0.1", port=0)
     pipelines = Pipelines(())
-    listener = Listener(conductor, pipelines, AiohttpUpstream(options), options, _Deaf())
+    listener = Listener(conductor, pipelines, PooledUpstream(options), options, _Deaf())
     await listener.start()
     return listener.port
 

@@ -49,11 +49,11 @@ from gateway.pipeline.rate_limits import RateLimits
 from gateway.pipeline.stage import Pipelines
 from gateway.pipeline.stages import makers
 from gateway.pipeline.sticky_cookie import StickyCookies
-from gateway.proxy.aiohttp_upstream import AiohttpUpstream
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.fetching import Fetcher
 from gateway.proxy.listener import Listener, require_c_parser
 from gateway.proxy.options import ProxyOptions
+from gateway.proxy.pooled_upstream import PooledUpstream
 from gateway.proxy.sockets import bind
 from gateway.proxy.upstream import Upstream
 from gateway.settings import Settings
@@ -185,7 +185,7 @@ class App:
         consul_settings = ConsulSettings.from_environment(settings.consul_environment(os.environ))
         self._consul_address = consul_settings.address
         self._client = ConsulClient(consul_settings)
-        self._upstream = AiohttpUpstream(proxy_options)
+        self._upstream = PooledUpstream(proxy_options)
         self._rates = RateLimits(loop.time, settings.rate_limit_keys)
         self._fetcher = Fetcher(AddressPolicy(denied=settings.denied_addresses).check)
         self._authenticators = Authenticators(self._fetcher, Time(loop.time, time.time, asyncio.sleep, random.random))

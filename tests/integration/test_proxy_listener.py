@@ -9,8 +9,8 @@ from aiohttp import http_parser
 
 from gateway.core.model import Outcome
 from gateway.pipeline.stage import Pipelines
-from gateway.proxy.client_connection import ClientConnection
 from gateway.proxy.listener import Listener, NoCParser, require_c_parser
+from gateway.proxy.options import ProxyOptions
 from gateway.proxy.sockets import ListenError
 from tests.support.proxies import OPTIONS, Records, running_proxy
 from tests.support.upstreams import OK, Exchange, ScriptedUpstream, request
@@ -50,22 +50,21 @@ def test_an_id_that_cannot_stand_in_via_is_refused() -> None:
         replace(OPTIONS, gateway_id="gw, evil")
 
 
-async def test_the_settings_are_in_force() -> None:
-    """aiohttp drops them all, with a line in the log, when it does not like one."""
-    async with ScriptedUpstream() as upstream, running_proxy(upstream) as proxy, await proxy.connect() as client:
-        await client.ask(request())
-        server = proxy.listener._server
-        assert server is not None
-        assert server.handler_cancellation
-        (connection,) = server.open_connections
-        assert isinstance(connection, ClientConnection)
-        assert connection.keepalive_timeout == OPTIONS.keep_alive == 75
-        assert connection.max_line_size == 8190
-        assert connection.max_headers == 128
-        assert connection.max_field_size == 8190
-        assert connection._lingering_time == OPTIONS.lingering
-        assert connection._read_bufsize == OPTIONS.read_buffer
-        assert connection.access_logger is None
+@pytest.mark.parametrize(
+    ("options", "line", "status"),
+    [
+        (replace(OPTIONS, max_line=100), b"GET /" + b"a" * 100 + b" HTTP/1.1\r\nHost: a", 414),
+        (replace(OPTIONS, max_field=100), b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 101, 431),
+        (replace(OPTIONS, max_fields=2), b"GET / HTTP/1.1\r\nHost: a\r\nX: a\r\nY: a", 431),
+        (replace(OPTIONS, max_head=100), b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 60 + b"\r\nY: " + b"a" * 60, 431),
+    ],
+)
+async def test_the_settings_are_in_force(options: ProxyOptions, line: bytes, status: int) -> None:
+    async with ScriptedUpstream() as upstream:
+        async with running_proxy(upstream) as proxy:
+            assert (await proxy.ask(line + b"\r\n\r\n")).status == 200
+        async with running_proxy(upstream, options=options) as proxy:
+            assert (await proxy.ask(line + b"\r\n\r\n")).status == status
 
 
 async def test_draining_serves_on_with_connections_that_end_then_takes_no_more() -> None:

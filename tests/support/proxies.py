@@ -13,10 +13,10 @@ from gateway.core.model import Backend, Connect, Instance, Outcome, Route, Servi
 from gateway.journal.monitor import Monitor
 from gateway.journal.properties import Violation
 from gateway.journal.stream import EventStream
-from gateway.proxy.aiohttp_upstream import AiohttpUpstream
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.listener import Listener
 from gateway.proxy.options import ProxyOptions
+from gateway.proxy.pooled_upstream import PooledUpstream
 from gateway.proxy.records import RequestRecord
 from tests.support.pipelines import all_stages
 from tests.support.upstreams import LiteralClient, Response, ScriptedUpstream, request
@@ -50,7 +50,7 @@ class Records:
 
 class RunningProxy:
     def __init__(
-        self, core: Gateway, conductor: Conductor, upstream: AiohttpUpstream, listener: Listener, records: Records
+        self, core: Gateway, conductor: Conductor, upstream: PooledUpstream, listener: Listener, records: Records
     ) -> None:
         self.core = core
         self.conductor = conductor
@@ -105,7 +105,7 @@ async def running_proxy(
     conductor.apply_policies({service: replace(policy, service=service) for service in services})
     for service in services:
         conductor.apply_view(service, [each for each in instances if each.service == service])
-    upstream = AiohttpUpstream(options)
+    upstream = PooledUpstream(options)
     records = Records()
     pipelines = all_stages(loop.time)
     listener = Listener(conductor, pipelines, upstream, options, records)

@@ -13,10 +13,10 @@ import uvloop
 
 from gateway.core.gateway import Gateway
 from gateway.core.model import Backend, Connect, Instance, InstanceKey, Route, ServicePolicy
-from gateway.proxy.aiohttp_upstream import AiohttpUpstream
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.listener import Listener
 from gateway.proxy.options import ProxyOptions
+from gateway.proxy.pooled_upstream import PooledUpstream
 from gateway.proxy.records import RequestRecord
 from tests.support.pipelines import all_stages
 
@@ -37,7 +37,7 @@ async def _main(port: int) -> None:
     conductor.apply_view("orders", [Instance(InstanceKey("dc1", "n", "a"), "orders", "127.0.0.1", port)])
     options = ProxyOptions(gateway_id="own-process", host="127.0.0.1", port=0)
     pipelines = all_stages(asyncio.get_running_loop().time)
-    listener = Listener(conductor, pipelines, AiohttpUpstream(options), options, _Deaf())
+    listener = Listener(conductor, pipelines, PooledUpstream(options), options, _Deaf())
     await listener.start()
     print(listener.port, flush=True)
     await asyncio.Event().wait()

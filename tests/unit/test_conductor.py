@@ -21,16 +21,11 @@ from gateway.core.model import (
     Route,
     ServicePolicy,
 )
-from gateway.core.tickets import Deliver, Failure, Head, Reject, Send
-from gateway.pipeline.stage import Call
-from gateway.proxy.conductor import Conductor
+from gateway.core.tickets import Attempt, Deliver, Failure, Head, Reject, Send
+from gateway.proxy.conductor import Conductor, Waiting
 
 FACTS = RequestFacts("GET", "a", "/", "", CIMultiDictProxy(CIMultiDict[str]()), "127.0.0.1")
 ONE_AT_A_TIME = Route("r", 1, (Backend("s"),), limits=Limits(in_flight=1, queue=10, queue_timeout=5.0))
-
-
-def asking(route: Route) -> Call:
-    return Call(FACTS, route, None, FACTS.path, FACTS.query, [])
 
 
 def instance(name: str) -> Instance:
@@ -49,18 +44,28 @@ async def conductor() -> AsyncIterator[Conductor]:
     assert sum(core.counters.outcomes.values()) == core.counters.tickets
 
 
+async def admitted(conductor: Conductor, route: Route) -> Send | Reject:
+    decision = conductor.admit(route, FACTS)
+    return await decision.wait() if isinstance(decision, Waiting) else decision
+
+
+async def reported(conductor: Conductor, attempt: Attempt, result: Head | Failure) -> object:
+    decision = conductor.process(attempt, result)
+    return await decision.wait() if isinstance(decision, Waiting) else decision
+
+
 async def sent(conductor: Conductor, route: Route = ONE_AT_A_TIME) -> Send:
-    decision = await conductor.admit(asking(route))
+    decision = await admitted(conductor, route)
     assert isinstance(decision, Send)
     return decision
 
 
 async def test_who_waits_is_woken_by_the_end_of_another(conductor: Conductor) -> None:
     first = await sent(conductor)
-    waiting = [asyncio.ensure_future(conductor.admit(asking(ONE_AT_A_TIME))) for _ in range(2)]
+    waiting = [asyncio.ensure_future(admitted(conductor, ONE_AT_A_TIME)) for _ in range(2)]
     await asyncio.sleep(0)
     assert conductor.waiting == 2
-    assert isinstance(await conductor.report(first.attempt, Head(200, True)), Deliver)
+    assert isinstance(await reported(conductor, first.attempt, Head(200, True)), Deliver)
     conductor.end(first.attempt)
     second = await waiting[0]
     assert isinstance(second, Send)
@@ -76,7 +81,7 @@ async def test_the_timer_ends_a_wait(conductor: Conductor) -> None:
     hasty = replace(ONE_AT_A_TIME, limits=Limits(in_flight=1, queue=10, queue_timeout=0.05))
     first = await sent(conductor)
     began = asyncio.get_running_loop().time()
-    decision = await asyncio.wait_for(conductor.admit(asking(hasty)), 2)
+    decision = await asyncio.wait_for(admitted(conductor, hasty), 2)
     assert isinstance(decision, Reject)
     assert decision.reason is Reason.QUEUE_TIMEOUT
     assert 0.05 - 0.002 < asyncio.get_running_loop().time() - began < 1  # the loop counts in milliseconds
@@ -86,9 +91,9 @@ async def test_the_timer_ends_a_wait(conductor: Conductor) -> None:
 async def test_an_earlier_deadline_moves_the_timer(conductor: Conductor) -> None:
     hasty = replace(ONE_AT_A_TIME, limits=Limits(in_flight=1, queue=10, queue_timeout=0.05))
     first = await sent(conductor)
-    patient = asyncio.ensure_future(conductor.admit(asking(ONE_AT_A_TIME)))
+    patient = asyncio.ensure_future(admitted(conductor, ONE_AT_A_TIME))
     await asyncio.sleep(0)
-    assert isinstance(await asyncio.wait_for(conductor.admit(asking(hasty)), 2), Reject)
+    assert isinstance(await asyncio.wait_for(admitted(conductor, hasty), 2), Reject)
     conductor.abandon(first.attempt.ticket)
     second = await patient
     assert isinstance(second, Send)
@@ -97,7 +102,7 @@ async def test_an_earlier_deadline_moves_the_timer(conductor: Conductor) -> None
 
 async def test_who_gives_up_frees_the_place(conductor: Conductor) -> None:
     first = await sent(conductor)
-    waiting = asyncio.ensure_future(conductor.admit(asking(ONE_AT_A_TIME)))
+    waiting = asyncio.ensure_future(admitted(conductor, ONE_AT_A_TIME))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
@@ -108,7 +113,7 @@ async def test_who_gives_up_frees_the_place(conductor: Conductor) -> None:
 
 async def test_who_gives_up_just_when_woken_frees_the_instance(conductor: Conductor) -> None:
     first = await sent(conductor)
-    waiting = asyncio.ensure_future(conductor.admit(asking(ONE_AT_A_TIME)))
+    waiting = asyncio.ensure_future(admitted(conductor, ONE_AT_A_TIME))
     await asyncio.sleep(0)
     conductor.abandon(first.attempt.ticket)
     waiting.cancel()
@@ -118,7 +123,7 @@ async def test_who_gives_up_just_when_woken_frees_the_instance(conductor: Conduc
 
 async def test_who_was_cancelled_first_may_be_woken_afterwards(conductor: Conductor) -> None:
     first = await sent(conductor)
-    waiting = asyncio.ensure_future(conductor.admit(asking(ONE_AT_A_TIME)))
+    waiting = asyncio.ensure_future(admitted(conductor, ONE_AT_A_TIME))
     await asyncio.sleep(0)
     waiting.cancel()
     conductor.abandon(first.attempt.ticket)
@@ -130,13 +135,13 @@ async def test_a_retry_that_is_queued_and_woken_in_one_step(conductor: Conductor
     """The step that queues a retry frees a place by itself, which may wake that very ticket."""
     retrying = replace(ONE_AT_A_TIME, retry=RetryPolicy(attempts=3))
     first = await sent(conductor, retrying)
-    waiting = asyncio.ensure_future(conductor.admit(asking(retrying)))
+    waiting = asyncio.ensure_future(admitted(conductor, retrying))
     await asyncio.sleep(0)
-    second = await asyncio.wait_for(conductor.report(first.attempt, Failure(FailureKind.RESET, True)), 2)
+    second = await asyncio.wait_for(reported(conductor, first.attempt, Failure(FailureKind.RESET, True)), 2)
     assert isinstance(second, Send)
     assert second.attempt.number == 2
     assert not waiting.done()
-    assert isinstance(await conductor.report(second.attempt, Head(200, True)), Deliver)
+    assert isinstance(await reported(conductor, second.attempt, Head(200, True)), Deliver)
     conductor.end(second.attempt)
     third = await asyncio.wait_for(waiting, 2)
     assert isinstance(third, Send)
@@ -145,7 +150,7 @@ async def test_a_retry_that_is_queued_and_woken_in_one_step(conductor: Conductor
 
 async def test_a_change_of_the_world_wakes(conductor: Conductor) -> None:
     first = await sent(conductor)
-    waiting = asyncio.ensure_future(conductor.admit(asking(ONE_AT_A_TIME)))
+    waiting = asyncio.ensure_future(admitted(conductor, ONE_AT_A_TIME))
     await asyncio.sleep(0)
     conductor.apply_view("s", [])
     decision = await asyncio.wait_for(waiting, 2)

@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -146,9 +147,9 @@ def _entry(path: str = "/orders", **more: Any) -> AccessEntry:  # noqa: ANN401
 async def test_each_request_is_a_line_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "access.log"
     log = AccessLog(str(file))
-    log.write(_entry(status=200, tries=(("dc1/n/o1", "reset", 0.1),)))
-    log.write(_entry("/a\x1b\u202e", reason="no_route"))
-    log.write(_entry(detail=b"\xff".decode("utf-8", "surrogateescape"), tries=(("\udcff", "reset", 0.1),)))
+    log.write(partial(_entry, status=200, tries=(("dc1/n/o1", "reset", 0.1),)))
+    log.write(partial(_entry, "/a\x1b\u202e", reason="no_route"))
+    log.write(partial(_entry, detail=b"\xff".decode("utf-8", "surrogateescape"), tries=(("\udcff", "reset", 0.1),)))
     await log.close()
     first, second, third = map(json.loads, file.read_text().splitlines())
     assert (first["status"], first["tries"]) == (200, [["dc1/n/o1", "reset", 0.1]])
@@ -161,7 +162,7 @@ async def test_each_request_is_a_line_of_the_file(tmp_path: Path) -> None:
 async def test_lines_are_bounded_too(tmp_path: Path) -> None:
     file = tmp_path / "access.log"
     log = AccessLog(str(file))
-    log.write(_entry("/" + "x" * 100_000))
+    log.write(partial(_entry, "/" + "x" * 100_000))
     await log.close()
     assert len(file.read_bytes()) < access.LINE_LIMIT
 
@@ -173,7 +174,7 @@ async def test_what_does_not_fit_the_buffer_is_dropped_and_counted(
     file = tmp_path / "access.log"
     log = AccessLog(str(file))
     for _ in range(100):
-        log.write(_entry())
+        log.write(_entry)
     await log.close()
     written = len(file.read_text().splitlines())
     assert 0 < written < 12
@@ -183,10 +184,10 @@ async def test_what_does_not_fit_the_buffer_is_dropped_and_counted(
 async def test_a_file_that_rotation_moved_is_made_anew(tmp_path: Path) -> None:
     file = tmp_path / "access.log"
     log = AccessLog(str(file))
-    log.write(_entry("/one"))
+    log.write(partial(_entry, "/one"))
     await _flushed(log, file, 1)
     file.rename(tmp_path / "access.log.1")
-    log.write(_entry("/two"))
+    log.write(partial(_entry, "/two"))
     await log.close()
     assert "/one" in (tmp_path / "access.log.1").read_text()
     assert [json.loads(line)["path"] for line in file.read_text().splitlines()] == ["/two"]
@@ -206,10 +207,10 @@ async def test_a_writer_that_hangs_holds_neither_the_loop_nor_the_end(
     release = threading.Event()
     monkeypatch.setattr(AccessLog, "_append", lambda self, chunk: release.wait(10))
     log = AccessLog(str(tmp_path / "access.log"))
-    log.write(_entry())
+    log.write(_entry)
     log._flush()
     for _ in range(10):
-        log.write(_entry())
+        log.write(_entry)
     async with asyncio.timeout(2):
         await log.close(limit=0.05)
     assert log.dropped == 10
@@ -227,7 +228,7 @@ async def test_a_full_disk_is_told_once_and_counted(
     monkeypatch.setattr(AccessLog, "_append", fail)
     log = AccessLog(str(tmp_path / "access.log"))
     for _ in range(2):
-        log.write(_entry())
+        log.write(_entry)
         log._flush()
         async with asyncio.timeout(5):
             await log._idle.wait()
@@ -238,7 +239,7 @@ async def test_a_full_disk_is_told_once_and_counted(
 
 async def test_off_writes_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     log = AccessLog("off")
-    log.write(_entry())
+    log.write(_entry)
     await log.close()
     assert capfd.readouterr().out == ""
 

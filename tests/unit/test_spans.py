@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+import msgspec
 import pytest
 from multidict import CIMultiDict
 from opentelemetry.sdk.trace import ReadableSpan
@@ -82,7 +81,7 @@ def test_the_ids_are_those_that_were_received_and_sent(maker: SpanMaker) -> None
 
 
 def test_a_trace_that_begins_here_has_a_root(maker: SpanMaker) -> None:
-    context = replace(CONTEXT, parent_id=None, state="")
+    context = msgspec.structs.replace(CONTEXT, parent_id=None, state="")
     assert [_ids(span)[2] for span in maker.spans(RECORD, context, ENDED)] == [None, SERVER, SERVER]
     assert _ids(next(maker.spans(RECORD, context, ENDED)))[0] == CONTEXT.trace_id
 
@@ -134,12 +133,15 @@ def test_names_and_attributes(maker: SpanMaker) -> None:
     ("record", "error"),
     [
         (RECORD, None),
-        (replace(RECORD, status=404), None),
-        (replace(RECORD, status=401, outcome=Outcome.REJECTED, reason=Reason.UNAUTHENTICATED), None),
-        (replace(RECORD, status=503), "503"),
-        (replace(RECORD, status=503, outcome=Outcome.REJECTED, reason=Reason.CIRCUIT_OPEN), "circuit_open"),
-        (replace(RECORD, outcome=Outcome.BROKEN), "broken"),
-        (replace(RECORD, status=None, outcome=Outcome.ABANDONED), None),
+        (msgspec.structs.replace(RECORD, status=404), None),
+        (msgspec.structs.replace(RECORD, status=401, outcome=Outcome.REJECTED, reason=Reason.UNAUTHENTICATED), None),
+        (msgspec.structs.replace(RECORD, status=503), "503"),
+        (
+            msgspec.structs.replace(RECORD, status=503, outcome=Outcome.REJECTED, reason=Reason.CIRCUIT_OPEN),
+            "circuit_open",
+        ),
+        (msgspec.structs.replace(RECORD, outcome=Outcome.BROKEN), "broken"),
+        (msgspec.structs.replace(RECORD, status=None, outcome=Outcome.ABANDONED), None),
     ],
 )
 def test_what_is_an_error_of_the_server(maker: SpanMaker, record: RequestRecord, error: str | None) -> None:
@@ -149,14 +151,14 @@ def test_what_is_an_error_of_the_server(maker: SpanMaker, record: RequestRecord,
 
 
 def test_to_a_client_each_status_from_400_on_is_an_error(maker: SpanMaker) -> None:
-    attempts = tuple(replace(RECORD.trace[1], result=status) for status in (302, 404))
-    _, moved, missing = maker.spans(replace(RECORD, trace=attempts), CONTEXT, ENDED)
+    attempts = tuple(msgspec.structs.replace(RECORD.trace[1], result=status) for status in (302, 404))
+    _, moved, missing = maker.spans(msgspec.structs.replace(RECORD, trace=attempts), CONTEXT, ENDED)
     assert (moved.status.status_code, missing.status.status_code) == (StatusCode.UNSET, StatusCode.ERROR)
     assert _attributes(missing)["error.type"] == "404"
 
 
 def test_what_clients_send_makes_no_new_name_and_is_bounded(maker: SpanMaker) -> None:
-    odd = replace(RECORD, method="BREW" * 100, route=None, facts=None, path="/" + "x" * 9000, trace=())
+    odd = msgspec.structs.replace(RECORD, method="BREW" * 100, route=None, facts=None, path="/" + "x" * 9000, trace=())
     (span,) = maker.spans(odd, CONTEXT, ENDED)
     told = _attributes(span)
     assert (span.name, told["http.request.method"]) == ("_OTHER", "_OTHER")

@@ -85,6 +85,8 @@ class Judgement(NamedTuple):
 
 
 UNJUDGED = Judgement()
+PASSED, FAILED = Judgement(failed=False), Judgement(failed=True)
+"""Judged, and nothing came of it."""
 
 
 class Window:

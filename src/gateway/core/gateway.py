@@ -200,6 +200,11 @@ class Gateway:
         self._timers.run(now)
 
     @property
+    def quiet(self) -> bool:
+        """Whether there is nothing to take and nothing to come, as nearly always after a step."""
+        return not (self._woken or self._timers)
+
+    @property
     def next_deadline(self) -> float | None:
         """When `tick` has something to do next."""
         return self._timers.next

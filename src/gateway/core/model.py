@@ -249,11 +249,12 @@ class Route:
     auth: Authentication | None = None
     require: str = HOLDS_ALWAYS
     """A predicate over the authenticated request, as the operator wrote it (`core.require`)."""
+    steers: bool = field(init=False, compare=False, repr=False, default=False)
+    """Whether what a request says decides which instances it may go to, or rather goes to."""
 
-    @property
-    def steers(self) -> bool:
-        """Whether what a request says decides which instances it may go to, or rather goes to."""
-        return self.sticky is not None or any(backend.instances or backend.prefer for backend in self.backends)
+    def __post_init__(self) -> None:
+        says = any(backend.instances or backend.prefer for backend in self.backends)
+        object.__setattr__(self, "steers", says or self.sticky is not None)
 
 
 # --- service policies -------------------------------------------------------------------------------------------

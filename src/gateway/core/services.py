@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 
-from gateway.core.breaker import CircuitEvent, CircuitState, Judgement, Permit
+from gateway.core.breaker import FAILED, PASSED, CircuitEvent, CircuitState, Judgement, Permit
 from gateway.core.events import Recorder
 from gateway.core.model import CircuitMode, Instance, InstanceKey, ServicePolicy
 from gateway.core.pool import WARM_STEPS, Member, Selector, Service
@@ -163,7 +163,7 @@ class Services:
             return Judgement(failed)
         event = circuit.fail(permit, policy, now) if failed else circuit.succeed(permit, policy, now)
         if event is None:
-            return Judgement(failed, changed=permit.probe)
+            return Judgement(failed, changed=True) if permit.probe else (FAILED if failed else PASSED)
         if event is CircuitEvent.TRIP and not member.service.may_open_another():
             self._counters.openings_held += 1
             return Judgement(failed, held=True)

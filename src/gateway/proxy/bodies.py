@@ -31,8 +31,10 @@ class RequestBody:
         grace: float,
         rate: float,
         ask: Callable[[], None] | None = None,
+        prompt: bool = True,
     ) -> None:
-        """`limit` is the largest body in bytes, 0 is none. `ask` tells the client to begin (100 Continue)."""
+        """`limit` is the largest body in bytes, 0 is none. `ask` tells the client to begin (100 Continue). Unless
+        `prompt`, it is never taken as a whole."""
         self.length = length
         self._content = content
         self._keep = keep
@@ -41,6 +43,7 @@ class RequestBody:
         self._grace = grace
         self._rate = rate
         self._ask = ask
+        self._prompt = prompt
         self._kept: list[bytes] = []
         self._kept_size = 0
         self._next = 0
@@ -54,7 +57,7 @@ class RequestBody:
         return self._content.is_eof() and self._content.exception() is None
 
     def whole(self) -> bytes | None:
-        if not self.complete or self._kept_size < self.received:
+        if not self.complete or not self._prompt or self._kept_size < self.received:
             return None
         parts = list(self._kept)
         fresh = self._content.read_nowait()

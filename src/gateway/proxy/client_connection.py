@@ -1,148 +1,287 @@
-"""One client connection: aiohttp's server protocol with the deadlines, bounds and refusals that it lacks."""
+"""One client connection: bytes into requests, one request at a time, with deadlines and bounds on everything.
+
+aiohttp's strict C parser reads them. There is no task: an exchange is begun as soon as a request's head is there, and
+the next one when it has ended.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from logging import Logger
+from collections import deque
 from typing import Protocol
 
-from aiohttp import web
-from aiohttp.http import HttpProcessingError, RawRequestMessage
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import HttpProcessingError
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.streams import StreamReader
-from aiohttp.web_protocol import RequestHandler, RequestPayloadError
+from aiohttp.http_parser import HttpRequestParser
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.tcp_helpers import tcp_keepalive
+from aiohttp.web_protocol import RequestPayloadError
 
 from gateway.core.model import Reason
+from gateway.proxy.alarm import Alarm
+from gateway.proxy.facts import KnownHead, Message
 from gateway.proxy.forwarded import plain_address
 from gateway.proxy.options import ProxyOptions
 
 _HEAD_END = b"\r\n\r\n"
+_PIPELINED = 32
+"""Requests that may wait for the one before them; more of what the client sends is not read until half have gone."""
 
 
-class Written(web.StreamResponse):
-    """A response that has been written already: aiohttp only has to know whether the connection goes on."""
+class Begun(Protocol):
+    """An exchange that has begun: it calls `exchange_ended` of its connection, once."""
 
-    def __init__(self, *, keep_alive: bool) -> None:
-        super().__init__()
-        self._keep_alive = keep_alive
-
-    async def prepare(self, request: web.BaseRequest) -> None:  # noqa: ARG002
-        return None
-
-    async def write_eof(self, data: bytes = b"") -> None:  # noqa: ARG002
-        return None
+    def client_left(self) -> None:
+        """The connection is gone."""
 
 
-class Refuser(Protocol):
-    """Answers and records what never became a request."""
+class Exchanges(Protocol):
+    """What is done with what a connection reads."""
 
-    def refuse_unreadable(self, connection: ClientConnection, reason: Reason | None) -> None: ...
+    def begin(self, connection: ClientConnection, message: Message, content: StreamReader) -> None:
+        """Answers a request; `exchange_began` is told before anything else."""
+
+    def refuse_unreadable(self, connection: ClientConnection, reason: Reason | None) -> None:
+        """Answers and records what never became a request."""
 
 
-class ClientConnection(RequestHandler):
-    """Made by `ClientServer`. `idle` while it waits for the first byte of a request."""
+class ClientConnection(BaseProtocol):
+    """Made by `ClientServer`. `busy` from a request's head until its response has been written."""
 
     __slots__ = (
         "_accepted",
-        "_broken",
-        "_head_timer",
+        "_alarm",
+        "_closing",
+        "_deaf",
+        "_exchange",
+        "_exchanges",
+        "_head_begun",
+        "_held",
+        "_holding",
+        "_lingering",
+        "_messages",
         "_options",
+        "_partial",
         "_payload",
+        "_plain",
+        "_requests",
         "_server",
         "_stuck_timer",
+        "_tunnel",
+        "_turning",
         "busy",
+        "known",
         "peer",
     )
 
     def __init__(
-        self, server: ClientServer, options: ProxyOptions, loop: asyncio.AbstractEventLoop, logger: Logger
+        self, server: ClientServer, exchanges: Exchanges, options: ProxyOptions, loop: asyncio.AbstractEventLoop
     ) -> None:
-        # aiohttp's `Server` drops every keyword when one is misspelt; here that is an error.
-        super().__init__(
-            server,
-            loop=loop,
-            keepalive_timeout=options.keep_alive,
-            logger=logger,
-            access_log=None,  # type: ignore[arg-type]  # None is what turns it off
+        super().__init__(loop)
+        self._requests = self._parser = HttpRequestParser(
+            self,
+            loop,
+            options.read_buffer,
             max_line_size=options.max_line,
             max_field_size=options.max_field,
             max_headers=options.max_fields,
-            lingering_time=options.lingering,
-            read_bufsize=options.read_buffer,
+            payload_exception=RequestPayloadError,
             auto_decompress=False,
-            timeout_ceil_threshold=1e9,
         )
         self._server = server
+        self._exchanges = exchanges
         self._options = options
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._messages: deque[tuple[Message | None, StreamReader, Reason | None]] = deque()
+        """Requests that wait for their turn; without a message, why something is none."""
+        self._exchange: Begun | None = None
+        self._payload: StreamReader = EMPTY_PAYLOAD
+        """The body of the last request that was read."""
+        self._held = b""
+        """What is not for the parser yet: more pipelined requests, or what follows a request for an upgrade."""
+        self._holding = False
+        self._tunnel: StreamReader | None = None
+        self._plain = True
+        """None of what follows, nor has anything been held back."""
+        self._deaf = False
+        """What more comes is not read: it follows what was no request."""
+        self._closing = False
+        self._turning = False
+        self._partial = False
+        """Whether a request's head has come in part."""
+        self._head_begun = False
+        """Whether somebody waits for the rest of it."""
+        self._alarm = Alarm(loop, self._waited_enough)
         self._stuck_timer: asyncio.TimerHandle | None = None
-        self._payload: StreamReader | None = None
+        self._lingering: asyncio.Task[None] | None = None
         self._accepted: asyncio.Transport | None = None
-        self._broken = False
         self.busy = False
         self.peer = ""
+        self.known: KnownHead | None = None
+        """What the header fields of the last request came to."""
 
     # --- events of the transport ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        # aiohttp forgets the transport when it closes it, which is long before the last byte is taken.
-        self._accepted = self.transport
+        accepted = self._accepted = self.transport
+        assert accepted is not None
+        tcp_keepalive(accepted)
         peername = transport.get_extra_info("peername")
         self.peer = plain_address(peername[0]) if isinstance(peername, tuple) else plain_address("")
         self._server.joined(self)
+        self._alarm.set(self._loop.time() + self._options.keep_alive)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._stop_timers()
-        self._accepted = None
-        self._server.left(self)
         super().connection_lost(exc)
+        self._plain, self._closing = False, True
+        self._accepted = None
+        self._messages.clear()
+        self._alarm.close()
+        if self._stuck_timer is not None:
+            self._stuck_timer.cancel()
+            self._stuck_timer = None
+        self._server.left(self)
+        if self._lingering is not None:
+            self._lingering.cancel()
+        if self._tunnel is not None:
+            self._tunnel.feed_eof()
+        if self._exchange is not None:
+            self._exchange.client_left()
+        # The parser and this object hold each other.
+        self._parser = None
+        del self._requests
 
     def data_received(self, data: bytes) -> None:
-        if self._broken:
-            return
-        # The parser forgets a complete request when the same bytes go on with a broken one: feed them apart.
-        while self._between_bodies() and (end := data.find(_HEAD_END)) >= 0 and end + 4 < len(data):
-            self._feed(data[: end + 4])
-            data = data[end + 4 :]
-        if not self._broken:
+        if self._plain and self._exchange is None and data.find(_HEAD_END) + 4 == len(data) > 4:
+            # One head and nothing else, while nothing is unfinished: nearly always.
             self._feed(data)
-        if not (self.busy or self._messages or self._head_timer) and data and self._between_bodies():
-            self._head_timer = self._loop.call_later(self._options.head_timeout, self._head_is_late)
+            return
+        if self._closing or self._deaf:
+            return
+        if self._tunnel is not None:
+            self._tunnel.feed_data(data)
+        elif self._holding and data:
+            self._hold(data)
+        else:
+            self._read(data)
+            if self._partial and not self.busy and not self._head_begun:
+                self._head_begun = True
+                self._alarm.set(self._loop.time() + self._options.head_timeout)
 
-    def _between_bodies(self) -> bool:
-        return not self._broken and not self._upgraded and (self._payload is None or self._payload.is_eof())
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        if self._closing:
+            # Nothing is read any more, and asyncio's transports mind being told to, once they are closing.
+            return
+        super().resume_reading(resume_parser)
+
+    # --- bytes into requests ---
+
+    def _between_requests(self) -> bool:
+        return self._payload.is_eof() and not (self._deaf or self._closing or self._holding)
+
+    def _read(self, data: bytes) -> None:
+        # The parser forgets a complete request when the same bytes go on with a broken one: feed them apart.
+        while self._between_requests():
+            if len(self._messages) >= _PIPELINED:
+                self._hold(data)
+                return
+            end = data.find(_HEAD_END) + 4
+            if end < 4 or end == len(data):
+                break
+            self._feed(data[:end])
+            data = data[end:]
+        if self._holding:
+            self._hold(data)
+        elif not (self._deaf or self._closing):
+            self._feed(data)
 
     def _feed(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._messages:
-            message, payload = self._messages[-1]
-            if isinstance(message, RawRequestMessage):
-                self._payload = payload
-                return
-            self._broken = True
+        between = self._payload.is_eof()
+        try:
+            messages, upgrade, tail = self._requests.feed_data(data)
+        except HttpProcessingError as error:
+            self._deaf, self._plain = True, False
+            self._messages.append((None, EMPTY_PAYLOAD, _reason(error)))
             # The parser tells nothing to a body that it gave up.
-            if self._payload is not None and not self._payload.is_eof():
+            if not self._payload.is_eof():
                 self._payload.set_exception(RequestPayloadError("broken framing"))
+        else:
+            self._partial = between and not messages and bool(data)
+            if self._plain and self._exchange is None and len(messages) == 1 and not (upgrade or self._messages):
+                message, self._payload = messages[0]
+                self._exchanges.begin(self, message, self._payload)
+                return
+            for message, payload in messages:
+                self._payload = payload
+                self._messages.append((message, payload, None))
+            if upgrade:
+                self._hold(tail)
+        if self._messages and self._exchange is None:
+            self._turn()
 
-    # --- requests ---
+    def _hold(self, data: bytes) -> None:
+        self._holding, self._plain = True, False
+        self._held += data
+        if len(self._held) >= self._options.read_buffer and not self._buffer_paused:
+            self._pause_reading_for_buffer()
 
-    def request_began(self) -> None:
+    def _let_go_at_rest(self) -> None:
+        """Has the parser read what was held: the upgrade that it waits for is not made, or there is room again."""
+        if not self._holding or self._exchange is not None or self._messages or self._closing:
+            return
+        self._requests.set_upgraded(False)
+        self._holding, self._plain = False, True
+        held, self._held = self._held, b""
+        self._read(held)
+        if self._buffer_paused and len(self._held) < self._options.read_buffer:
+            self._resume_reading_for_buffer()
+
+    # --- requests, one after the other ---
+
+    def _turn(self) -> None:
+        """Begins exchanges until one of them has to wait."""
+        if self._turning or self._lingering is not None:
+            return
+        self._turning = True
+        try:
+            while self._messages and self._exchange is None and not self._closing:
+                message, content, reason = self._messages.popleft()
+                if message is None:
+                    self._exchanges.refuse_unreadable(self, reason)
+                    self.close()
+                else:
+                    self._exchanges.begin(self, message, content)
+                self._let_go_at_rest()
+        finally:
+            self._turning = False
+
+    def exchange_began(self, exchange: Begun) -> None:
+        self._exchange = exchange
         self.busy = True
+        self._head_begun = False
+        self._alarm.clear()
         self._server.busy(self)
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
 
-    def request_ended(self, content: StreamReader) -> None:
+    def exchange_ended(self, content: StreamReader, *, keep_alive: bool) -> None:
+        """The response has been written, or there is none; `content` is the request's body."""
+        self._exchange = None
         self.busy = False
-        if self.transport is not None:
-            self._server.idle(self)
-        self.watch_unread()
-        if content.exception() is not None:
-            # Nothing more is to be had of this body; aiohttp must not wait for its end.
-            content.feed_eof()
+        if self._closing:
+            return
+        if not keep_alive:
+            self._hang_up(content)
+            return
+        self._server.idle(self)
+        self._head_begun = self._partial
+        patience = self._options.head_timeout if self._partial else self._options.keep_alive
+        self._alarm.set(self._loop.time() + patience)
+        accepted = self._accepted
+        if accepted is not None and accepted.get_write_buffer_size():
+            self._watch_unread()
+        if not self._turning and (self._messages or self._holding):
+            self._turn()
+            self._let_go_at_rest()
 
     def write(self, data: bytes) -> None:
         """Raises ConnectionResetError where the client has gone."""
@@ -165,43 +304,59 @@ class ClientConnection(RequestHandler):
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
+    def tunnel(self, limit: int) -> StreamReader:
+        """From now on all that comes, beginning with what came behind the head; about twice `limit` bytes wait."""
+        tunnel = self._tunnel = StreamReader(self, limit, loop=self._loop)
+        # What is no HTTP is not for the parser, nor is the parser to be paused for it.
+        self._upgraded = True
+        held, self._held = self._held, b""
+        if held:
+            tunnel.feed_data(held)
+        if self._buffer_paused:
+            self._resume_reading_for_buffer()
+        return tunnel
+
+    # --- endings ---
+
     def abort(self) -> None:
         """Ends the connection at once, so that nobody takes what was sent for complete."""
+        self._plain, self._closing = False, True
         if self._accepted is not None:
             self._accepted.abort()
 
-    def force_close(self) -> None:
+    def close(self) -> None:
         """Ends the connection once what was written is taken, and in bounded time."""
-        super().force_close()
-        self.watch_unread()
+        self._plain, self._closing = False, True
+        self._alarm.close()
+        if self._accepted is not None:
+            self._accepted.close()
+        self._watch_unread()
 
-    def watch_unread(self) -> None:
+    def _hang_up(self, content: StreamReader) -> None:
+        """Reads the rest of a body for a while: a client that is still sending would not see its answer."""
+        self._plain = False
+        self._messages.clear()
+        if self._deaf or content.is_eof() or content.exception() is not None:
+            self.close()
+            return
+        self._watch_unread()
+        self._lingering = self._loop.create_task(self._linger(content))
+
+    async def _linger(self, content: StreamReader) -> None:
+        try:
+            async with asyncio.timeout(self._options.lingering):
+                while await content.readany():
+                    pass
+        except (TimeoutError, RequestPayloadError, ConnectionError, RuntimeError):
+            pass
+        self._lingering = None
+        self.close()
+
+    def _watch_unread(self) -> None:
         """Sees to it that what was written is taken in bounded time, though nobody waits for it."""
         accepted = self._accepted
         if accepted is not None and self._stuck_timer is None and (unread := accepted.get_write_buffer_size()):
             self._stuck_timer = self._loop.call_later(self._options.write_timeout, self._still_unread, accepted, unread)
-
-    # --- refusals of what is no request ---
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,  # noqa: ARG002
-        status: int = 500,  # noqa: ARG002
-        exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002
-    ) -> web.StreamResponse:
-        """What aiohttp calls for input that it cannot parse, and for errors of our own."""
-        self._server.refuser.refuse_unreadable(self, _reason(exc))
-        return Written(keep_alive=False)
-
-    def _head_is_late(self) -> None:
-        self._head_timer = None
-        if not self.busy and self.transport is not None:
-            self._broken = True
-            self._server.refuser.refuse_unreadable(self, Reason.REQUEST_TIMEOUT)
-            self.force_close()
-
-    # --- time ---
 
     def _still_unread(self, transport: asyncio.Transport, before: int) -> None:
         self._stuck_timer = None
@@ -213,16 +368,15 @@ class ClientConnection(RequestHandler):
                 self._options.write_timeout, self._still_unread, transport, unread
             )
 
-    def _stop_timers(self) -> None:
-        for timer in (self._head_timer, self._stuck_timer):
-            if timer is not None:
-                timer.cancel()
-        self._head_timer = self._stuck_timer = None
+    def _waited_enough(self) -> None:
+        """A silent client is left without a word; one that began a request and does not go on is told so."""
+        if self._head_begun:
+            self._deaf, self._plain = True, False
+            self._exchanges.refuse_unreadable(self, Reason.REQUEST_TIMEOUT)
+        self.close()
 
 
-def _reason(error: BaseException | None) -> Reason | None:
-    if not isinstance(error, HttpProcessingError):
-        return None
+def _reason(error: HttpProcessingError) -> Reason:
     if isinstance(error, LineTooLong):
         # The parser gives the line it read: a bytearray for the target, bytes for a field.
         return Reason.URI_TOO_LONG if isinstance(error.args[0], bytearray) else Reason.HEADERS_TOO_LARGE
@@ -233,20 +387,14 @@ def _reason(error: BaseException | None) -> Reason | None:
     return Reason.BAD_REQUEST
 
 
-class ClientServer(web.Server):
-    """All client connections of one listener, within its cap."""
+class ClientServer:
+    """All client connections of one listener, within its cap. Called by the loop for each that is accepted."""
 
-    def __init__(
-        self,
-        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-        refuser: Refuser,
-        options: ProxyOptions,
-        logger: Logger,
-    ) -> None:
-        super().__init__(handler, handler_cancellation=True)
-        self.refuser = refuser
+    def __init__(self, exchanges: Exchanges, options: ProxyOptions) -> None:
+        """To be made in the event loop."""
+        self._exchanges = exchanges
         self._options = options
-        self._logger = logger
+        self._loop = asyncio.get_running_loop()
         self._idle: dict[ClientConnection, None] = {}
         self._all: set[ClientConnection] = set()
         self._emptied: asyncio.Event | None = None
@@ -254,7 +402,7 @@ class ClientServer(web.Server):
         """Connections closed because there were too many."""
 
     def __call__(self) -> ClientConnection:
-        return ClientConnection(self, self._options, self._loop, self._logger)
+        return ClientConnection(self, self._exchanges, self._options, self._loop)
 
     @property
     def open_connections(self) -> frozenset[ClientConnection]:
@@ -288,4 +436,4 @@ class ClientServer(web.Server):
 
     def close_idle(self) -> None:
         for connection in tuple(self._idle):
-            connection.force_close()
+            connection.close()

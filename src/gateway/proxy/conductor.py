@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
+from gateway.core.facts import RequestFacts
 from gateway.core.gateway import Gateway
 from gateway.core.model import Instance, Reason, Route, ServicePolicy
 from gateway.core.registry import ViewDifference
 from gateway.core.require import Authenticated
 from gateway.core.steering import Steerer
 from gateway.core.tickets import Attempt, Broken, Deliver, Done, End, Failure, Head, Reject, Send, Ticket, Wait
+
+_END = End()
 
 
 class Waiting:
@@ -45,37 +48,36 @@ class Conductor:
 
     # --- requests ---
 
-    async def admit(self, asking: Authenticated) -> Send | Reject:
-        """Opens a ticket; waits while it is queued. Cancelled, it gives its place up."""
-        route, now, steering = asking.route, self._clock(), None
+    def admit(self, route: Route, facts: RequestFacts, asking: Authenticated | None = None) -> Send | Reject | Waiting:
+        """Opens a ticket; what is Waiting is queued, and has to be waited for. Where requests say which instances they
+        may go to, `asking` is needed."""
+        now, steering = self._clock(), None
         if route.steers:
             assert self._steerer is not None
+            assert asking is not None
             steering = self._steerer.steer(asking, self.core.standings(route, now))
-        decision = self.core.route_request(route, asking.facts, now, steering)
-        waiting = self._settled(decision)
-        if waiting is not None:
-            return await waiting.wait()
-        assert not isinstance(decision, Wait)
+        decision = self.core.route_request(route, facts, now, steering)
+        if isinstance(decision, Wait):
+            return self._queued(decision)
+        if not self.core.quiet:
+            self._settle()
         return decision
 
     def process(self, attempt: Attempt, result: Head | Failure) -> Deliver | Send | Reject | Broken | Waiting:
         """Tells what became of an attempt; what is Waiting is for its retry, and has to be waited for."""
         decision = self.core.process_response(attempt, result, self._clock())
-        waiting = self._settled(decision)
-        if waiting is not None:
-            return waiting
-        assert not isinstance(decision, Wait | Done)
+        if isinstance(decision, Wait):
+            return self._queued(decision)
+        if not self.core.quiet:
+            self._settle()
+        assert not isinstance(decision, Done)
         return decision
-
-    async def report(self, attempt: Attempt, result: Head | Failure) -> Deliver | Send | Reject | Broken:
-        """`process`, and waits while the retry is queued. Cancelled, it gives its place up."""
-        decision = self.process(attempt, result)
-        return await decision.wait() if isinstance(decision, Waiting) else decision
 
     def end(self, attempt: Attempt) -> None:
         """The response is complete."""
-        self.core.process_response(attempt, End(), self._clock())
-        self._settle()
+        self.core.process_response(attempt, _END, self._clock())
+        if not self.core.quiet:
+            self._settle()
 
     def abandon(self, ticket: Ticket) -> None:
         """The client left; nothing happens to a ticket that has ended."""
@@ -126,11 +128,8 @@ class Conductor:
 
     # --- waking ---
 
-    def _settled(self, decision: object) -> Waiting | None:
-        """Settles after a step that decided so for its own ticket; what to wait on, if that has to wait."""
-        if not isinstance(decision, Wait):
-            self._settle()
-            return None
+    def _queued(self, decision: Wait) -> Waiting:
+        """Settles after a step that made its own ticket wait; what to wait on."""
         # A place before settling: the very step that made this ticket wait may have woken it.
         future = self._waiting[decision.ticket.id] = asyncio.get_running_loop().create_future()
         self._settle()

@@ -1,40 +1,45 @@
-"""The way of one request: read, matched, admitted, sent, answered, recorded."""
+"""The way of one request: read, matched, admitted, sent, answered, recorded.
+
+Plain calls from the request's head to the response's end, as long as nothing has to be waited for: no task, no future.
+What has to be waited for (a verdict that takes its time, a place in the queue, a body that comes in pieces, a tunnel,
+a client that reads slowly) is waited for in a task, which goes on with the very same calls.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
-from aiohttp import web
+from aiohttp.streams import StreamReader
 
 from gateway.core.facts import RequestFacts
 from gateway.core.model import Instance, Outcome, Reason, Route
 from gateway.core.paths import has_escaped_slash
 from gateway.core.tickets import Attempt, Broken, Deliver, Failure, Head, Reject, Send, Ticket
 from gateway.pipeline.cors import preflighted
-from gateway.pipeline.stage import Answer, Call, RequestHead, ResponseHead, Stage
-from gateway.proxy import via
+from gateway.pipeline.stage import Answer, Call, RequestHead, ResponseHead, Stage, Verdict
 from gateway.proxy.bodies import RequestBody
 from gateway.proxy.client_connection import ClientConnection
 from gateway.proxy.conductor import Waiting
-from gateway.proxy.facts import Inbound
-from gateway.proxy.fields import Field
+from gateway.proxy.facts import Inbound, Message
+from gateway.proxy.fields import Field, lines
 from gateway.proxy.own_answer import own_answer
 from gateway.proxy.records import AttemptRecord, RequestRecord
 from gateway.proxy.refusals import Refusal, Refused
 from gateway.proxy.request_id import request_id
-from gateway.proxy.responses import framing, response_head, stream
+from gateway.proxy.responses import Written, framing, stream, written
 from gateway.proxy.streams import PipedTunnel
 from gateway.proxy.tunnels import Relay
-from gateway.proxy.upstream import ClientBodyFailure, UpstreamFailure, UpstreamRequest, UpstreamResponse
+from gateway.proxy.upstream import ClientBodyFailure, Sent, UpstreamFailure, UpstreamRequest, UpstreamResponse
 from gateway.telemetry.trace_context import TraceContext, new_span_id, trace_context
 
 if TYPE_CHECKING:
     from gateway.proxy.forwarding import Forwarder
 
-_Decided = TypeVar("_Decided")
+_Come = TypeVar("_Come")
 
 _SWITCHING_PROTOCOLS = 101
 _TICK = 0.002
@@ -44,89 +49,92 @@ _OF_THE_BODY = frozenset({Reason.BODY_TOO_LARGE, Reason.REQUEST_TIMEOUT, Reason.
 
 
 class Exchange:
-    """One request and what becomes of it."""
+    """One request and what becomes of it. It is a Receiver of what its attempts bring."""
 
-    __slots__ = (
-        "_attempt",
-        "_began",
-        "_body",
-        "_bytes_out",
-        "_call",
-        "_connection",
-        "_context",
-        "_deadline",
-        "_detail",
-        "_forwarder",
-        "_inbound",
-        "_loop",
-        "_outcome",
-        "_outgoing",
-        "_queue",
-        "_reason",
-        "_request",
-        "_request_id",
-        "_route",
-        "_stages",
-        "_started",
-        "_status",
-        "_ticket",
-        "_trace",
-        "_trying",
-        "keep_alive",
-    )
+    # Of the class until they are set: most requests set few of them.
+    _context: TraceContext | None = None
+    _inbound: Inbound | None = None
+    _route: Route | None = None
+    _call: Call | None = None
+    _ticket: Ticket | None = None
+    _attempt: Attempt | None = None
+    _body: RequestBody | None = None
+    _outgoing: UpstreamRequest | None = None
+    _sent: Sent | None = None
+    _waiting: Waiting | None = None
+    _task: asyncio.Task[None] | None = None
+    """What the exchange waits in, if it has to."""
+    _awaited: Awaitable[object] | None = None
+    """What that task waits for, until it begins to."""
+    _tunnelled = False
+    _deadline: float | None = None
+    _outcome = Outcome.REJECTED
+    _reason: Reason | None = None
+    _detail: str | None = None
+    _status: int | None = None
+    _request_id = ""
+    _bytes_out = 0
+    _queue = 0.0
+    _trying: AttemptRecord | None = None
+    """The last of the trace, until it has ended."""
+    _ended = False
+    keep_alive = False
 
-    def __init__(self, forwarder: Forwarder, request: web.BaseRequest, connection: ClientConnection) -> None:
+    def __init__(
+        self, forwarder: Forwarder, connection: ClientConnection, message: Message, content: StreamReader
+    ) -> None:
         self._forwarder = forwarder
-        self._request = request
         self._connection = connection
-        self._loop = asyncio.get_running_loop()
+        self._message = message
+        self._content = content
+        self._loop = forwarder.loop
         self._began = self._loop.time()
         self._started = perf_counter()
         """For what is told of it: the loop's time moves in steps of a millisecond."""
-        self._context: TraceContext | None = None
-        self._inbound: Inbound | None = None
-        self._route: Route | None = None
-        self._call: Call | None = None
         self._stages: list[Stage] = []
         """Those that the request went through."""
-        self._ticket: Ticket | None = None
-        self._attempt: Attempt | None = None
-        self._body: RequestBody | None = None
-        self._outgoing: UpstreamRequest | None = None
-        self._deadline: float | None = None
-        self._outcome = Outcome.REJECTED
-        self._reason: Reason | None = None
-        self._detail: str | None = None
-        self._status: int | None = None
-        self._request_id = ""
-        self._bytes_out = 0
-        self._queue = 0.0
         self._trace: list[AttemptRecord] = []
-        self._trying: AttemptRecord | None = None
-        """The last of the trace, until it has ended."""
-        self.keep_alive = False
 
-    async def run(self) -> None:
-        """Answers the client, or ends its connection. Raises nothing but CancelledError: the client has left."""
+    def begin(self) -> None:
+        """Answers the client, or ends its connection, in time."""
         try:
-            await self._run()
-        except Refused as refused:
-            self._refuse(Refusal(refused.reason, refused.detail), close=refused.close)
-        except ConnectionError:
-            self._leave()
-        except asyncio.CancelledError:
-            self._leave()
-            raise
-        except Exception:
-            self._forwarder.logger.exception("request %s failed by an error of the gateway", self._request_id)
-            self._leave()
-            self._outcome = Outcome.REJECTED
-            self._refuse(Refusal(None), close=True)
+            self._begin()
+        except Exception as error:  # noqa: BLE001  told to whoever it concerns
+            self._fail(error)
 
-    async def _run(self) -> None:
+    def client_left(self) -> None:
+        if self._ended or self._tunnelled:
+            # A tunnel ends by itself, when nothing more comes out of it.
+            return
+        if self._waiting is not None:
+            self._ticket = self._waiting.ticket
+            self._forwarder.conductor.give_up(self._ticket)
+        self._leave()
+        self._end()
+
+    # --- waiting ---
+
+    def _when(self, awaited: Awaitable[_Come], then: Callable[[_Come], None]) -> None:
+        """Goes on with what is awaited, once it has come."""
+        self._awaited = awaited
+        self._task = self._loop.create_task(self._await(awaited, then))
+
+    async def _await(self, awaited: Awaitable[_Come], then: Callable[[_Come], None]) -> None:
+        task, self._awaited = self._task, None
+        try:
+            come = await awaited
+            if self._task is task:
+                self._task = None
+            then(come)
+        except Exception as error:  # noqa: BLE001  told to whoever it concerns
+            self._fail(error)
+
+    # --- the request ---
+
+    def _begin(self) -> None:
         forwarder, connection = self._forwarder, self._connection
+        headers = self._message.headers
         trusted = forwarder.forwarding.trusts(connection.peer)
-        headers = self._request.headers
         self._request_id = request_id(headers.getall("X-Request-Id", ()) if trusted else (), trusted)
         self._context = trace_context(
             headers.getall("traceparent", ()),
@@ -134,32 +142,34 @@ class Exchange:
             trusted=trusted,
             ratio=forwarder.options.trace_ratio,
         )
-        inbound = self._inbound = forwarder.reader.read(self._request, connection.peer)
+        inbound = self._inbound = forwarder.reader.read(self._message, connection)
         route = self._route = self._matched(inbound.facts)
         if route is None:
             raise Refused(Reason.NO_ROUTE)
         if not route.pass_escaped_slashes and has_escaped_slash(inbound.facts.path):
             detail = "the path holds an escaped slash, which this route does not pass"
             raise Refused(Reason.BAD_REQUEST, detail, close=True)
-        if inbound.has_body:
+        if inbound.head.has_body:
             self._expect_body(route, inbound)
         if route.timeouts.request:
             self._deadline = self._began + route.timeouts.request
-        call = self._call = self._called(route, inbound)
-        answer = await self._through_stages(call)
-        if answer is not None:
-            self._answer(answer)
-            return
-        decision: Send | Reject | Broken | None = await self._queued(forwarder.conductor.admit(call))
-        while isinstance(decision, Send):
-            decision = await self._try(decision.attempt)
-        if isinstance(decision, Reject):
-            self._reason = decision.reason
-            self._ticket = decision.ticket
-            refusal = Refusal(decision.reason, None, decision.status, decision.retry_after)
-            self._refuse(refusal, close=decision.reason in _OF_THE_BODY)
-        elif decision is not None:
-            self._cut_off(Outcome.BROKEN)
+        stages = forwarder.pipelines.of(route)
+        if stages or route.steers:
+            head = inbound.head
+            self._call = Call(
+                inbound.facts,
+                route,
+                head.host,
+                inbound.facts.path,
+                inbound.query,
+                [*head.fields, ("X-Request-Id", self._request_id)],
+                id=self._request_id,
+                head_size=head.sifted.size,
+                body_length=head.length or 0,
+            )
+            self._through(self._call, iter(stages))
+        else:
+            self._admit()
 
     def _matched(self, facts: RequestFacts) -> Route | None:
         """A preflight is answered by the route of the request that it asks about, if that route does so at all."""
@@ -172,195 +182,248 @@ class Exchange:
                 return route
         return match(facts)
 
-    def _called(self, route: Route, inbound: Inbound) -> Call:
-        return Call(
-            inbound.facts,
-            route,
-            inbound.host,
-            inbound.facts.path,
-            inbound.query,
-            self._fields(inbound),
-            id=self._request_id,
-            head_size=inbound.sifted.size,
-            body_length=inbound.length or 0,
-        )
-
-    async def _through_stages(self, call: Call) -> Answer | None:
-        """What a stage answers, None where all of them let the request go on."""
-        for stage in self._forwarder.pipelines.of(call.route):
+    def _through(self, call: Call, stages: Iterator[Stage]) -> None:
+        """Through these stages, and if all of them let the request go on, to an instance."""
+        prompt = self._forwarder.options.prompt
+        for stage in stages:
             verdict = stage.request(call)
-            if verdict is not None and not isinstance(verdict, Answer):
-                verdict = await verdict
-            self._stages.append(stage)
-            if verdict is not None:
-                return verdict
-        return None
+            if prompt and (verdict is None or isinstance(verdict, Answer)):
+                self._stages.append(stage)
+                if verdict is not None:
+                    self._answer(verdict)
+                    return
+            else:
+                self._when(_verdict(verdict), partial(self._judged, call, stage, stages))
+                return
+        self._admit()
 
-    def _fields(self, inbound: Inbound) -> list[Field]:
-        """The client's headers without those of its connection, and ours."""
-        forwarder, connection, facts, sifted = self._forwarder, self._connection, inbound.facts, inbound.sifted
-        return [
-            *sifted.passed,
-            *forwarder.forwarding.fields(
-                connection.peer, facts.client_ip, "http", inbound.host, forwarder.port, sifted.hops
-            ),
-            ("Via", via.extended(sifted.hops.get("via", ()), forwarder.options.gateway_id, inbound.version)),
-            ("X-Request-Id", self._request_id),
-        ]
+    def _judged(self, call: Call, stage: Stage, stages: Iterator[Stage], verdict: Verdict) -> None:
+        self._stages.append(stage)
+        if verdict is None:
+            self._through(call, stages)
+        else:
+            self._answer(verdict)
+
+    def _admit(self) -> None:
+        route, inbound = self._route, self._inbound
+        assert route is not None
+        assert inbound is not None
+        self._follow(self._forwarder.conductor.admit(route, inbound.facts, self._call))
+
+    def _follow(self, decision: Send | Reject | Broken | Waiting) -> None:
+        """Does what the core decided."""
+        self._waiting = None
+        if isinstance(decision, Send):
+            self._try(decision.attempt)
+        elif isinstance(decision, Waiting):
+            self._waiting = decision
+            self._when(decision.wait(), partial(self._waited, perf_counter()))
+        elif isinstance(decision, Reject):
+            self._reason = decision.reason
+            self._ticket = decision.ticket
+            refusal = Refusal(decision.reason, None, decision.status, decision.retry_after)
+            self._refuse(refusal, close=decision.reason in _OF_THE_BODY)
+        else:
+            self._cut_off(Outcome.BROKEN)
+
+    def _waited(self, began: float, decision: Send | Reject) -> None:
+        self._queue += perf_counter() - began
+        self._follow(decision)
 
     def _expect_body(self, route: Route, inbound: Inbound) -> None:
         options = self._forwarder.options
         self._body = RequestBody(
-            self._request.content,
-            inbound.length,
+            self._content,
+            inbound.head.length,
             keep=route.retry.buffer if route.retry.attempts > 1 else 0,
             limit=route.limits.body,
             idle=route.timeouts.idle,
             grace=options.body_grace,
             rate=options.body_rate,
-            ask=self._connection.ask_for_body if inbound.expects_continue else None,
+            ask=self._connection.ask_for_body if inbound.head.expects_continue else None,
+            prompt=options.prompt,
         )
 
     # --- one attempt ---
 
-    async def _try(self, attempt: Attempt) -> Send | Reject | Broken | None:
-        """What to do next; None where the response has been delivered."""
+    def _try(self, attempt: Attempt) -> None:
         conductor, ticket, body = self._forwarder.conductor, attempt.ticket, self._body
         self._ticket, self._attempt = ticket, attempt
         if self._is_late(self._loop.time()):
             # Spent in stages, in the queue, or on other instances: nothing that this one could help.
-            return conductor.reject(ticket, Reason.UPSTREAM_TIMEOUT)
+            self._follow(conductor.reject(ticket, Reason.UPSTREAM_TIMEOUT))
+            return
         if attempt.number > 1 and body is not None:
             body.restart()
-        trying = self._begun(attempt.instance)
-        request = self._prepared(trying)
+        request = self._prepared(self._begun(attempt.instance))
         request.deadline = self._deadline
-        try:
-            response = await self._forwarder.upstream.send(attempt, request)
-        except UpstreamFailure as failure:
-            self._note(failure.kind.value, failure.detail)
-            self._deadline = request.deadline
-            late = self._is_late(self._loop.time())
-            if late and attempt.number > 1:
-                # The request's time has run out, of which this instance may have had but little.
-                return conductor.reject(ticket, Reason.UPSTREAM_TIMEOUT)
-            replayable = not late and (body is None or body.replayable)
-            decided = await self._queued(conductor.report(attempt, Failure(failure.kind, replayable)))
-            return _not_delivered(decided)
-        except ClientBodyFailure as failure:
-            self._note(failure.reason.value, failure.detail)
-            return conductor.reject(ticket, failure.reason)
-        trying.first_byte, trying.result = self._since(trying), response.status
-        self._deadline = request.deadline
-        try:
-            decision = conductor.process(attempt, Head(response.status, body is None or body.replayable))
-            if isinstance(decision, Deliver):
-                await self._deliver(attempt, response)
-                return None
-            self._note(response.status, None)
-        finally:
-            response.close()
-        return _not_delivered(await self._queued(decision.wait()) if isinstance(decision, Waiting) else decision)
+        self._sent = self._forwarder.upstream.send(attempt, request, self)
 
-    async def _queued(self, decision: Awaitable[_Decided]) -> _Decided:
-        began = perf_counter()
+    def response_began(self, response: UpstreamResponse) -> None:
         try:
-            return await decision
-        finally:
-            self._queue += perf_counter() - began
+            self._answered(response)
+        except Exception as error:  # noqa: BLE001  told to whoever it concerns
+            self._fail(error)
+
+    def attempt_failed(self, error: Exception) -> None:
+        try:
+            self._unanswered(error)
+        except Exception as failed:  # noqa: BLE001  told to whoever it concerns
+            self._fail(failed)
+
+    def _answered(self, response: UpstreamResponse) -> None:
+        attempt, trying, outgoing, body = self._attempt, self._trying, self._outgoing, self._body
+        assert attempt is not None
+        assert trying is not None
+        assert outgoing is not None
+        trying.first_byte, trying.result = self._since(trying), response.status
+        self._deadline = outgoing.deadline
+        replayable = body is None or body.replayable
+        decision = self._forwarder.conductor.process(attempt, Head(response.status, replayable))
+        if isinstance(decision, Deliver):
+            self._deliver(attempt, response)
+            return
+        self._note(response.status, None)
+        response.close()
+        self._follow(decision)
+
+    def _unanswered(self, error: Exception) -> None:
+        """The attempt has failed before its response's head."""
+        conductor, attempt, outgoing, body = self._forwarder.conductor, self._attempt, self._outgoing, self._body
+        assert attempt is not None
+        assert outgoing is not None
+        if isinstance(error, ClientBodyFailure):
+            self._note(error.reason.value, error.detail)
+            self._follow(conductor.reject(attempt.ticket, error.reason))
+            return
+        if not isinstance(error, UpstreamFailure):
+            raise error
+        self._note(error.kind.value, error.detail)
+        self._deadline = outgoing.deadline
+        late = self._is_late(self._loop.time())
+        if late and attempt.number > 1:
+            # The request's time has run out, of which this instance may have had but little.
+            self._follow(conductor.reject(attempt.ticket, Reason.UPSTREAM_TIMEOUT))
+            return
+        replayable = not late and (body is None or body.replayable)
+        decision = conductor.process(attempt, Failure(error.kind, replayable))
+        assert not isinstance(decision, Deliver)
+        self._follow(decision)
 
     def _is_late(self, now: float) -> bool:
         return self._deadline is not None and now >= self._deadline - _TICK
 
     def _prepared(self, trying: AttemptRecord) -> UpstreamRequest:
         """What goes upstream, the same for all attempts but for their spans, and what stages say to each instance."""
-        call, context = self._call, self._context
-        assert call is not None
+        call, context, inbound, route = self._call, self._context, self._inbound, self._route
         assert context is not None
+        assert inbound is not None
+        assert route is not None
         outgoing = self._outgoing
         if outgoing is None:
-            outgoing = self._outgoing = self._outgoing_of(call)
+            outgoing = self._outgoing = self._outgoing_of(inbound, call, route)
         outgoing.connect_time = 0.0
-        head = RequestHead(call.host, [*call.fields, *context.fields(trying.span_id)])
-        for change in call.for_instance:
-            change(trying.instance, head)
-        outgoing.host, outgoing.fields = head.host, head.fields
+        own = context.fields(trying.span_id)
+        if call is None:
+            outgoing.lines = inbound.head.lines + lines([("X-Request-Id", self._request_id), *own])
+        else:
+            head = RequestHead(call.host, [*call.fields, *own])
+            for change in call.for_instance:
+                change(trying.instance, head)
+            outgoing.host, outgoing.lines = head.host, lines(head.fields)
         return outgoing
 
-    def _outgoing_of(self, call: Call) -> UpstreamRequest:
-        inbound, route = self._inbound, call.route
-        assert inbound is not None
-        timeouts = route.timeouts
+    def _outgoing_of(self, inbound: Inbound, call: Call | None, route: Route) -> UpstreamRequest:
+        facts, timeouts = inbound.facts, route.timeouts
         return UpstreamRequest(
-            method=call.facts.method,
-            target=call.path + call.query,
-            host=call.host,
-            fields=call.fields,
-            body=self._body,
-            upgrade=inbound.upgrade if route.websocket else None,
-            attempt_timeout=timeouts.attempt,
-            request_timeout=timeouts.request,
-            idle_timeout=timeouts.idle,
+            facts.method,
+            facts.path + inbound.query if call is None else call.path + call.query,
+            inbound.head.host,
+            b"",
+            self._body,
+            inbound.upgrade if route.websocket else None,
+            timeouts.attempt,
+            timeouts.request,
+            timeouts.idle,
         )
 
     # --- the response ---
 
-    async def _deliver(self, attempt: Attempt, response: UpstreamResponse) -> None:
-        forwarder, connection, route, inbound = self._forwarder, self._connection, self._route, self._inbound
-        assert route is not None
+    def _deliver(self, attempt: Attempt, response: UpstreamResponse) -> None:
+        connection, inbound = self._connection, self._inbound
         assert inbound is not None
-        fields = self._answer_fields(attempt.instance, response)
+        answer = self._written(attempt.instance, response)
         if response.status == _SWITCHING_PROTOCOLS:
-            await self._tunnel(attempt, response, fields, route)
+            self._tunnelled = True
+            self._when(self._tunnel(attempt, response, answer), self._over)
             return
-        self.keep_alive = self._may_go_on()
-        whole = response.whole()
+        keep_alive = self._may_go_on()
+        whole = response.whole() if self._forwarder.options.prompt else None
         length = response.length if whole is None or response.bodiless else len(whole)
-        lines, chunked, self.keep_alive = framing(response, length, inbound.version, keep_alive=self.keep_alive)
-        start = response_head(response, fields, lines)
+        framed, chunked, self.keep_alive = framing(response, length, inbound.head.version, keep_alive=keep_alive)
+        start = self._start(response, framed, answer, whole or b"")
+        self._status = response.status
+        if whole is None:
+            self._when(self._stream(attempt, response, start, chunked=chunked), self._over)
+            return
+        connection.write(start)
+        self._bytes_out = len(whole)
+        self._delivered(attempt)
+        if connection.writing_paused:
+            self._when(connection.drain(), self._over)
+        else:
+            self._end()
+
+    def _delivered(self, attempt: Attempt) -> None:
+        self._forwarder.conductor.end(attempt)
+        self._outcome = Outcome.RESPONDED
+
+    def _over(self, _: None) -> None:
+        self._end()
+
+    async def _stream(self, attempt: Attempt, response: UpstreamResponse, start: bytes, *, chunked: bool) -> None:
+        conductor = self._forwarder.conductor
         try:
-            self._status = response.status
-            if whole is not None:
-                connection.write(start + whole)
-                self._bytes_out = len(whole)
-            else:
-                self._bytes_out = await stream(response, start, connection, chunked=chunked)
-            forwarder.conductor.end(attempt)
-            self._outcome = Outcome.RESPONDED
-            await connection.drain()
+            self._bytes_out = await stream(response, start, self._connection, chunked=chunked)
+            self._delivered(attempt)
+            await self._connection.drain()
         except UpstreamFailure as failure:
             self._detail = failure.detail
-            forwarder.conductor.process(attempt, Failure(failure.kind, replayable=False))
+            conductor.process(attempt, Failure(failure.kind, replayable=False))
             self._cut_off(Outcome.BROKEN)
         except ClientBodyFailure as failure:
             self._detail = failure.detail
-            forwarder.conductor.abandon(attempt.ticket)
+            conductor.abandon(attempt.ticket)
             self._cut_off(Outcome.ABANDONED)
 
-    def _answer_fields(self, instance: Instance, response: UpstreamResponse) -> list[Field]:
-        fields = self._back_through_stages(ResponseHead(response.status, list(response.fields), instance=instance))
-        received_via = [value for name, value in fields if name.lower() == "via"]
-        if received_via:
-            fields = [field for field in fields if field[0].lower() != "via"]
-        fields.append(("Via", via.extended(received_via, self._forwarder.options.gateway_id)))
-        fields = [field for field in fields if field[0].lower() != "x-request-id"]
-        fields.append(("X-Request-Id", self._request_id))
-        if not any(name.lower() == "date" for name, _ in fields):
-            fields.append(("Date", self._forwarder.dates.now()))
-        return fields
+    def _written(self, instance: Instance, response: UpstreamResponse) -> Written:
+        """What the instance said, as it goes to the client; where no stage has a say, as it went the last time."""
+        pseudonym, head = self._forwarder.options.gateway_id, response.head
+        if self._stages:
+            fields = self._back_through_stages(ResponseHead(response.status, list(head.fields), instance=instance))
+            return written(fields, pseudonym)
+        if head.written is None:
+            head.written = written(head.fields, pseudonym)
+        return Written(*head.written)
 
-    async def _tunnel(self, attempt: Attempt, response: UpstreamResponse, fields: list[Field], route: Route) -> None:
-        connection, forwarder = self._connection, self._forwarder
+    def _start(self, response: UpstreamResponse, framed: str, answer: Written, body: bytes = b"") -> bytes:
+        """The response's head and what there is of its body."""
+        date = "" if answer.dated else f"Date: {self._forwarder.dates.now()}\r\n"
+        line = f"HTTP/1.1 {response.status} {response.phrase}\r\n{framed}X-Request-Id: {self._request_id}\r\n{date}"
+        return b"".join((line.encode(), answer.lines, b"\r\n", body))
+
+    async def _tunnel(self, attempt: Attempt, response: UpstreamResponse, answer: Written) -> None:
+        connection, forwarder, route = self._connection, self._forwarder, self._route
+        assert route is not None
         self._status = response.status
-        connection.write(response_head(response, fields, "Connection: Upgrade\r\nUpgrade: websocket\r\n"))
-        client = PipedTunnel.over_client(connection, forwarder.options.read_buffer)
+        connection.write(self._start(response, "Connection: Upgrade\r\nUpgrade: websocket\r\n", answer))
+        client = PipedTunnel(connection, connection.tunnel(forwarder.options.read_buffer))
         relay = Relay(client, response.tunnel(), route.timeouts.idle)
         try:
             await relay.run()
         finally:
             self._bytes_out = relay.outward
-            forwarder.conductor.end(attempt)
-            self._outcome = Outcome.RESPONDED
+            self._delivered(attempt)
 
     def _may_go_on(self) -> bool:
         inbound, body = self._inbound, self._body
@@ -379,15 +442,33 @@ class Exchange:
 
     # --- endings ---
 
+    def _fail(self, error: Exception) -> None:
+        """Ends with an error, which may be the client's, the network's, or ours."""
+        if self._ended:
+            self._forwarder.logger.error("request %s failed after its end", self._request_id, exc_info=error)
+        elif isinstance(error, Refused):
+            self._refuse(Refusal(error.reason, error.detail), close=error.close)
+        elif isinstance(error, ConnectionError):
+            self._leave()
+            self._end()
+        else:
+            self._forwarder.logger.error(
+                "request %s failed by an error of the gateway", self._request_id, exc_info=error
+            )
+            self._leave()
+            self._outcome = Outcome.REJECTED
+            self._refuse(Refusal(None), close=True)
+
     def _answer(self, answer: Answer) -> None:
         """What a stage answers."""
         self._detail = answer.note
         if answer.reason is not None:
             refusal = Refusal(answer.reason, answer.detail, retry_after=answer.retry_after)
             self._refuse(refusal, added=answer.fields)
-        else:
-            answered = self._answer_ourselves(answer.status, answer.fields, answer.body, close=False)
-            self._outcome = Outcome.RESPONDED if answered else Outcome.ABANDONED
+            return
+        answered = self._answer_ourselves(answer.status, answer.fields, answer.body, close=False)
+        self._outcome = Outcome.RESPONDED if answered else Outcome.ABANDONED
+        self._end()
 
     def _refuse(self, refusal: Refusal, *, added: Sequence[Field] = (), close: bool = False) -> None:
         if self._status is not None:
@@ -397,17 +478,18 @@ class Exchange:
         self._detail = self._detail or refusal.detail
         body = refusal.body(self._request_id)
         self._answer_ourselves(refusal.code, [*refusal.fields(), *added], body, close=close)
+        self._end()
 
     def _answer_ourselves(self, status: int, fields: Sequence[Field], body: bytes, *, close: bool) -> bool:
         """Whether the client was there to be answered."""
-        unread = not self._request.content.is_eof()
+        unread = not self._content.is_eof()
         self.keep_alive = not close and not unread and self._may_go_on()
         connection = None if self.keep_alive else "close"
-        if self.keep_alive and self._inbound is not None and self._inbound.version == "1.0":
+        if self.keep_alive and self._inbound is not None and self._inbound.head.version == "1.0":
             connection = "keep-alive"
         head = ResponseHead(status, [*fields, *self._forwarder.fields(self._request_id)], ours=True)
         fields = self._back_through_stages(head)
-        bodiless = self._request.method == "HEAD"
+        bodiless = self._message.method == "HEAD"
         try:
             self._connection.write(own_answer(status, fields, body, bodiless=bodiless, connection=connection))
         except ConnectionError:
@@ -430,6 +512,23 @@ class Exchange:
         self._outcome = outcome
         self.keep_alive = False
         self._connection.abort()
+        self._end()
+
+    def _end(self) -> None:
+        """Lets go of everything, and tells what became of the request."""
+        if self._ended:
+            return
+        self._ended = True
+        task, self._task = self._task, None
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+            if asyncio.iscoroutine(self._awaited):
+                # A task that never began leaves what it was to wait for as it was.
+                self._awaited.close()
+        if self._sent is not None:
+            self._sent.close()
+        self._forwarder.ended(self._record())
+        self._connection.exchange_ended(self._content, keep_alive=self.keep_alive)
 
     # --- the record ---
 
@@ -452,15 +551,14 @@ class Exchange:
         if detail is not None:
             self._detail = detail
 
-    def record(self) -> RequestRecord:
-        """The request's record, once it has ended."""
+    def _record(self) -> RequestRecord:
         inbound, attempt, body = self._inbound, self._attempt, self._body
         instance: Instance | None = None if attempt is None else attempt.instance
         identity = None if self._call is None else self._call.identity
         if self._trying is not None:
             self._note(self._trying.result, None)
         return RequestRecord(
-            method=self._request.method,
+            method=self._message.method,
             path="" if inbound is None else inbound.facts.path,
             route=None if self._route is None else self._route.name,
             status=self._status,
@@ -483,6 +581,5 @@ class Exchange:
         )
 
 
-def _not_delivered(decision: Deliver | Send | Reject | Broken) -> Send | Reject | Broken:
-    assert not isinstance(decision, Deliver)
-    return decision
+async def _verdict(given: Verdict | Awaitable[Verdict]) -> Verdict:
+    return given if given is None or isinstance(given, Answer) else await given

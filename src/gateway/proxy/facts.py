@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
-from aiohttp import web
-from multidict import CIMultiDict, CIMultiDictProxy
+from aiohttp.http import HttpVersion, HttpVersion11
+from multidict import CIMultiDictProxy
 
-from gateway.core.facts import RequestFacts
+from gateway.core.facts import Headers, RequestFacts
 from gateway.core.model import Reason
 from gateway.core.paths import BadPath, normalise
 from gateway.proxy import via
-from gateway.proxy.fields import Field, elements
+from gateway.proxy.fields import Field, FieldMap, elements, lines
 from gateway.proxy.forwarded import Forwarding
 from gateway.proxy.hop_headers import BadField, Sifted, sift_request
 from gateway.proxy.options import ProxyOptions
@@ -28,22 +29,76 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=-]+)(?::([0-9]{
 _WEBSOCKET = "websocket"
 
 
-@dataclass(slots=True)
-class Inbound:
-    """A request that may be routed. `host` is the client's `Host` as sent; `version` of HTTP, `length` of the body in
-    bytes (None where chunked or absent); `upgrade` the protocol it asks for, if it is one that we tunnel."""
+class Message(Protocol):
+    """What we take of a request's head from the parser."""
 
-    facts: RequestFacts
+    @property
+    def method(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def version(self) -> HttpVersion: ...
+    @property
+    def headers(self) -> CIMultiDictProxy[str]: ...
+    @property
+    def raw_headers(self) -> tuple[tuple[bytes, bytes], ...]: ...
+    @property
+    def should_close(self) -> bool: ...
+
+
+class Peer(Protocol):
+    """The connection that a request came on."""
+
+    peer: str
+    """The address at its other end."""
+    known: KnownHead | None
+
+
+@dataclass(slots=True)
+class KnownHead:
+    """What the header fields of a request come to, apart from its request line.
+
+    Clients send the same ones again and again on a connection, which therefore keeps what the last ones came to.
+    """
+
+    received: tuple[tuple[bytes, bytes], ...]
+    version: str
+    """Of HTTP."""
     sifted: Sifted
     host: str | None
-    query: str
-    """As sent, with its question mark."""
+    """As sent."""
+    hostname: str | None
+    """In lower case, without port."""
+    headers: Headers
+    """What decisions may look at."""
     has_body: bool
     length: int | None
-    upgrade: str | None
+    """Bytes of the body; None where it is chunked or absent."""
     expects_continue: bool
+    handshake: FieldMap | None
+    """The same with `Upgrade`, where this is WebSocket's opening handshake but for the method."""
+    reusable: bool
+    """Whether what follows on the connection can be read."""
+    trusted: bool
+    """Whether a trusted hop sends it."""
+    client_ip: str
+    scheme: str
+    fields: tuple[Field, ...]
+    """What goes upstream: the client's fields without those of its connection, and ours, but for the ids."""
+    lines: bytes
+    """The same, encoded."""
+
+
+@dataclass(slots=True)
+class Inbound:
+    """A request that may be routed. `upgrade` is the protocol it asks for, if it is one that we tunnel."""
+
+    facts: RequestFacts
+    head: KnownHead
+    query: str
+    """As sent, with its question mark."""
+    upgrade: str | None
     keep_alive: bool
-    version: str
 
 
 class Reader:
@@ -55,66 +110,82 @@ class Reader:
         self._options = options
         self._forwarding = forwarding
         self._wall_clock = wall_clock
+        self.port = options.port
+        """The one that clients reach us at."""
 
-    def read(self, request: web.BaseRequest, peer: str) -> Inbound:
-        version = request.version
-        if version != (1, 1) and version != (1, 0):
+    def read(self, message: Message, connection: Peer) -> Inbound:
+        """Leaves what the header fields came to with the connection."""
+        version = message.version
+        if version is not HttpVersion11 and version != (1, 0):
             if version < (1, 0):
                 raise Refused(Reason.BAD_REQUEST, "HTTP/0.9 is not served", close=True)
             raise Refused(Reason.VERSION_NOT_SUPPORTED, close=True)
-        if request.method == "CONNECT":
+        method = message.method
+        if method == "CONNECT":
             raise Refused(Reason.METHOD_NOT_ALLOWED, close=True)
-        headers = request.headers
+        head = connection.known
+        if head is None or head.received != message.raw_headers or (head.version == "1.1") != (version == (1, 1)):
+            head = connection.known = self._learn(message, connection.peer)
+        path, query = _target(message.path, head.host)
+        upgrade, headers = None, head.headers
+        if head.handshake is not None and method == "GET":
+            upgrade, headers = _WEBSOCKET, head.handshake
+        facts = RequestFacts(
+            method, head.hostname, path, query or "", headers, head.client_ip, head.scheme, self._wall_clock()
+        )
+        keep_alive = head.reusable and not message.should_close
+        return Inbound(facts, head, f"?{query}" if query is not None else "", upgrade, keep_alive)
+
+    def _learn(self, message: Message, peer: str) -> KnownHead:
+        forwarding, options = self._forwarding, self._options
+        version = "1.1" if message.version == (1, 1) else "1.0"
+        headers = message.headers
         connection = headers.getall("Connection", ())
         try:
             sifted = sift_request(headers.items(), connection)
         except BadField as bad:
             raise Refused(Reason.BAD_REQUEST, bad.reason, close=True) from None
-        if sifted.size > self._options.max_head:
+        if sifted.size > options.max_head:
             raise Refused(Reason.HEADERS_TOO_LARGE, close=True)
-        host_field = headers.get("Host")
-        host = None if host_field is None else _host(host_field)
-        path, query = _target(request, host_field)
-        if sifted.hops and via.has_passed(sifted.hops.get("via", ()), self._options.gateway_id):
+        host = headers.get("Host")
+        hostname = None if host is None else _host(host)
+        hops = sifted.hops
+        if hops and via.has_passed(hops.get("via", ()), options.gateway_id):
             raise Refused(Reason.LOOP_DETECTED)
-        has_body, length = _framing(request)
+        has_body, length = _framing(headers, version)
         expects = _expects_continue(headers)
-        upgrade, keep_alive = None, request.keep_alive
+        # Decisions see what goes upstream as the client sent it, and an upgrade that we would make; never what ends at
+        # this hop, or what hops say of the client, which anyone may write.
+        handshake, reusable = None, True
         if "Upgrade" in headers:
-            upgrade = _upgrade(request, connection)
+            if _is_handshake(headers, version, connection):
+                handshake = FieldMap([*sifted.passed, ("Upgrade", _WEBSOCKET)])
             # What follows an upgrade that nobody makes is lost to the parser.
-            keep_alive = keep_alive and headers["Upgrade"].lower() == _WEBSOCKET
-        facts = RequestFacts(
-            request.method,
-            host,
-            path,
-            query or "",
-            CIMultiDictProxy(CIMultiDict(_decisive(sifted, upgrade))),
-            self._forwarding.client_ip(peer, sifted.hops),
-            self._forwarding.scheme(peer, sifted.hops),
-            self._wall_clock(),
+            reusable = headers["Upgrade"].lower() == _WEBSOCKET
+        client_ip, scheme = forwarding.client_ip(peer, hops), forwarding.scheme(peer, hops)
+        fields = (
+            *sifted.passed,
+            *forwarding.fields(peer, client_ip, "http", host, self.port, hops),
+            ("Via", via.extended(hops.get("via", ()), options.gateway_id, version)),
         )
-        return Inbound(
-            facts,
+        return KnownHead(
+            message.raw_headers,
+            version,
             sifted,
-            host_field,
-            f"?{query}" if query is not None else "",
+            host,
+            hostname,
+            FieldMap(sifted.passed),
             has_body,
             length,
-            upgrade,
-            expects and version == (1, 1),
-            keep_alive,
-            "1.1" if version == (1, 1) else "1.0",
+            expects and version == "1.1",
+            handshake,
+            reusable,
+            forwarding.trusts(peer),
+            client_ip,
+            scheme,
+            fields,
+            lines(fields),
         )
-
-
-def _decisive(sifted: Sifted, upgrade: str | None) -> Sequence[Field]:
-    """What decisions may look at: what goes upstream as the client sent it, and an upgrade that we would make.
-
-    Never what ends at this hop, or what hops say of the client, which anyone may write; and what else a client sends
-    changes nothing about which headers these are.
-    """
-    return sifted.passed if upgrade is None else [*sifted.passed, ("Upgrade", upgrade)]
 
 
 @lru_cache(maxsize=1024)
@@ -126,9 +197,8 @@ def _host(value: str) -> str:
     return match[1].lower().rstrip(".") or match[1]
 
 
-def _target(request: web.BaseRequest, host_field: str | None) -> tuple[str, str | None]:
+def _target(raw: str, host_field: str | None) -> tuple[str, str | None]:
     """The normalised path and the raw query (RFC 9112 §3.2)."""
-    raw = request.raw_path
     if not raw.startswith("/"):
         if raw == "*":
             # It asks about the server as a whole (RFC 9110 §9.3.7), and routes lead to parts of it.
@@ -156,11 +226,11 @@ def _absolute(raw: str, host_field: str | None) -> str:
     return local if local.startswith("/") else f"/{local}"
 
 
-def _framing(request: web.BaseRequest) -> tuple[bool, int | None]:
-    headers = request.headers
+def _framing(headers: CIMultiDictProxy[str], version: str) -> tuple[bool, int | None]:
+    """Whether there is a body, and its length where that is known."""
     coding = headers.get("Transfer-Encoding")
     if coding is not None:
-        if request.version == (1, 0):
+        if version == "1.0":
             raise Refused(Reason.BAD_REQUEST, "HTTP/1.0 has no transfer codings", close=True)
         if coding.lower() != "chunked":
             raise Refused(Reason.NOT_IMPLEMENTED, "no transfer coding but chunked is understood", close=True)
@@ -178,15 +248,11 @@ def _expects_continue(headers: CIMultiDictProxy[str]) -> bool:
     return True
 
 
-def _upgrade(request: web.BaseRequest, connection: list[str] | tuple[str, ...]) -> str | None:
-    """WebSocket's opening handshake (RFC 6455 §4.2.1); its key and version are for the instance to judge."""
-    headers = request.headers
-    if (
-        request.method == "GET"
-        and request.version == (1, 1)
+def _is_handshake(headers: CIMultiDictProxy[str], version: str, connection: list[str] | tuple[str, ...]) -> bool:
+    """WebSocket's opening handshake (RFC 6455 §4.2.1) but for its method; key and version are for the instance."""
+    return (
+        version == "1.1"
         and headers["Upgrade"].lower() == _WEBSOCKET
         and "Sec-WebSocket-Key" in headers
         and "upgrade" in (element.lower() for element in elements(connection))
-    ):
-        return _WEBSOCKET
-    return None
+    )

@@ -5,10 +5,34 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from multidict import CIMultiDict
+
 Field = tuple[str, str]
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class FieldMap:
+    """Fields by name, without regard to case; a table is made when one is looked for, which most routes never do."""
+
+    __slots__ = ("_fields", "_made")
+
+    def __init__(self, fields: Sequence[Field]) -> None:
+        self._fields = fields
+        self._made: CIMultiDict[str] | None = None
+
+    def getall(self, name: str, default: Sequence[str], /) -> Sequence[str]:
+        return self._table().getall(name, default)
+
+    def keys(self) -> Iterable[str]:
+        return self._table().keys()
+
+    def _table(self) -> CIMultiDict[str]:
+        made = self._made
+        if made is None:
+            made = self._made = CIMultiDict(self._fields)
+        return made
 
 
 def is_token(name: str) -> bool:
@@ -28,7 +52,6 @@ def elements(values: Iterable[str]) -> list[str]:
     return [element for value in values for part in value.split(",") if (element := part.strip(" \t"))]
 
 
-def head(start_line: str, fields: Sequence[Field], framing: str) -> bytes:
-    """A message's head. `framing` is whole lines of our own; bytes kept as surrogates come out as they came in."""
-    lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
-    return f"{start_line}\r\n{framing}{lines}\r\n".encode("utf-8", "surrogateescape")
+def lines(fields: Iterable[Field]) -> bytes:
+    """Fields as they are sent; bytes that were kept as surrogates come out as they came in."""
+    return "".join([f"{name}: {value}\r\n" for name, value in fields]).encode("utf-8", "surrogateescape")

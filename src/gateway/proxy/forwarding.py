@@ -1,20 +1,21 @@
-"""What the requests of one listener share, and the handler that aiohttp calls for each."""
+"""What the requests of one listener share, and what begins and ends each of them."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 
-from aiohttp import web
+from aiohttp.streams import StreamReader
 
 from gateway.core.model import Outcome, Reason
 from gateway.pipeline.stage import Pipelines
 from gateway.proxy import via
-from gateway.proxy.client_connection import ClientConnection, Written
+from gateway.proxy.client_connection import ClientConnection
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.dates import DateClock
 from gateway.proxy.exchange import Exchange
-from gateway.proxy.facts import Reader
+from gateway.proxy.facts import Message, Reader
 from gateway.proxy.fields import Field
 from gateway.proxy.forwarded import Forwarding
 from gateway.proxy.options import ProxyOptions
@@ -41,35 +42,30 @@ class Forwarder:
         self.pipelines = pipelines
         self.upstream = upstream
         self.options = options
+        self.loop = asyncio.get_running_loop()
         self.observer = observer
         self.logger = logger
         self.forwarding = Forwarding(options.trusted_hops)
         self.reader = Reader(options, self.forwarding)
         self.dates = DateClock()
-        self.port = options.port
         self._via = via.extended((), options.gateway_id)
         self.draining = False
         self.in_flight = 0
         self.on_idle: Callable[[], None] | None = None
         """Called when the last request in flight has ended."""
-        self._go_on = Written(keep_alive=True)
-        self._hang_up = Written(keep_alive=False)
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        connection = request.protocol
-        assert isinstance(connection, ClientConnection)
-        exchange = Exchange(self, request, connection)
-        connection.request_began()
+    def begin(self, connection: ClientConnection, message: Message, content: StreamReader) -> None:
+        exchange = Exchange(self, connection, message, content)
         self.in_flight += 1
-        try:
-            await exchange.run()
-        finally:
-            self.in_flight -= 1
-            connection.request_ended(request.content)
-            self._tell(exchange.record())
-            if not self.in_flight and self.on_idle is not None:
-                self.on_idle()
-        return self._go_on if exchange.keep_alive else self._hang_up
+        connection.exchange_began(exchange)
+        exchange.begin()
+
+    def ended(self, record: RequestRecord) -> None:
+        """Called by each exchange at its end."""
+        self.in_flight -= 1
+        self._tell(record)
+        if not self.in_flight and self.on_idle is not None:
+            self.on_idle()
 
     def fields(self, request_id: str) -> list[Field]:
         """What all answers of the gateway itself have."""

@@ -53,11 +53,11 @@ class Listener:
         """Raises ListenError where the port is taken or may not be bound, or aiohttp has no C parser."""
         require_c_parser()
         options = self._options
-        self._server = server = ClientServer(self._forwarder.handle, self._forwarder, options, logger)
+        self._server = server = ClientServer(self._forwarder, options)
         loop = asyncio.get_running_loop()
         listening = options.listening_socket or bind(options.host, options.port, "--listen")
         self._sockets = await loop.create_server(server, sock=listening, backlog=1024)
-        self._forwarder.port = self.port
+        self._forwarder.reader.port = self.port
 
     @property
     def port(self) -> int:

@@ -46,6 +46,9 @@ class ProxyOptions:
     read_buffer: int = 65536
     """Bytes of a body held between client and upstream before the sender is told to wait (twice it at most)."""
 
+    prompt: bool = True
+    """False takes each step that may have to wait in a task, and each body in pieces, as if it had to: for tests."""
+
     def __post_init__(self) -> None:
         if not _PSEUDONYM.fullmatch(self.gateway_id):
             raise ValueError(f"the gateway's id {self.gateway_id!r} is not a token: it has to stand in Via")

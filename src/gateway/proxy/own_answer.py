@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from http import HTTPStatus
 
-from gateway.proxy.fields import Field, head
+from gateway.proxy.fields import Field, lines
 
 _WITHOUT_CONTENT = frozenset({204, 304})
 """They end with their head, and 204 may not state a length (RFC 9110 §8.6)."""
@@ -17,10 +18,11 @@ def own_answer(status: int, fields: Sequence[Field], body: bytes, *, bodiless: b
     framing = "" if without else f"Content-Length: {len(body)}\r\n"
     if connection is not None:
         framing += f"Connection: {connection}\r\n"
-    start = head(f"HTTP/1.1 {status} {phrase(status)}", fields, framing)
-    return start if bodiless or without else start + body
+    start = f"HTTP/1.1 {status} {phrase(status)}\r\n{framing}".encode()
+    return b"".join((start, lines(fields), b"\r\n", b"" if bodiless or without else body))
 
 
+@lru_cache(maxsize=1024)
 def phrase(status: int) -> str:
     """The usual reason phrase; empty for a status that has none."""
     try:

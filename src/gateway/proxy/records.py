@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from gateway.core.facts import RequestFacts
 from gateway.core.model import Instance, Outcome, Reason
 from gateway.telemetry.trace_context import TraceContext
 
 
-@dataclass(slots=True)
-class AttemptRecord:
+class AttemptRecord(msgspec.Struct):
     """`result` is a status, or the failure's kind, or `abandoned` where nothing had come when the request ended.
 
     Seconds: `began` after the request did, the others after the attempt did. `first_byte` is None where no response
@@ -29,8 +29,7 @@ class AttemptRecord:
     duration: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRecord:
+class RequestRecord(msgspec.Struct, frozen=True):
     """`duration` in seconds, of which it waited `queue` to be sent. `status` is None where no response head went out;
     `method` and `path` are empty where none could be read. `path` is normalised, without query; it is what the client
     sent, so it is not for labels."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+from gateway.proxy import via
 from gateway.proxy.client_connection import ClientConnection
-from gateway.proxy.fields import Field, head
+from gateway.proxy.fields import Field, lines
 from gateway.proxy.upstream import UpstreamResponse
 
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -18,23 +20,43 @@ def framing(
 
     Without a length the body is chunked; towards HTTP/1.0 it ends with the connection.
     """
-    lines, chunked = "", False
+    framed, chunked = "", False
     if length is not None:
-        lines = f"Content-Length: {length}\r\n"
+        framed = f"Content-Length: {length}\r\n"
     elif not response.bodiless:
         if version == "1.1":
-            lines, chunked = "Transfer-Encoding: chunked\r\n", True
+            framed, chunked = "Transfer-Encoding: chunked\r\n", True
         else:
             keep_alive = False
     if not keep_alive:
-        lines += "Connection: close\r\n"
+        framed += "Connection: close\r\n"
     elif version == "1.0":
-        lines += "Connection: keep-alive\r\n"
-    return lines, chunked, keep_alive
+        framed += "Connection: keep-alive\r\n"
+    return framed, chunked, keep_alive
 
 
-def response_head(response: UpstreamResponse, fields: Sequence[Field], lines: str) -> bytes:
-    return head(f"HTTP/1.1 {response.status} {response.phrase}", fields, lines)
+class Written(NamedTuple):
+    """An instance's fields as they go to the client, with `Via`, but for the request's id."""
+
+    lines: bytes
+    dated: bool
+    """Whether there is a `Date` among them."""
+
+
+def written(fields: Sequence[Field], pseudonym: str) -> Written:
+    """An id of the instance's for the request is left out: ours takes its place."""
+    passed: list[Field] = []
+    received_via: list[str] = []
+    dated = False
+    for field in fields:
+        name = field[0].lower()
+        if name == "via":
+            received_via.append(field[1])
+        elif name != "x-request-id":
+            passed.append(field)
+            dated = dated or name == "date"
+    passed.append(("Via", via.extended(received_via, pseudonym)))
+    return Written(lines(passed), dated)
 
 
 async def stream(response: UpstreamResponse, start: bytes, connection: ClientConnection, *, chunked: bool) -> int:

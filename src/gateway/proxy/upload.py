@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from aiohttp.http import StreamWriter
-
 from gateway.core.model import FailureKind
 from gateway.proxy.upstream import ClientBodyFailure, UpstreamBody, UpstreamFailure
 from gateway.proxy.upstream_connection import UpstreamConnection
@@ -22,17 +20,17 @@ class Upload:
         *,
         idle: float,
         on_end: Callable[[], None],
+        fail: Callable[[Exception], None],
     ) -> None:
-        """`idle` is how long, in seconds, the instance may take nothing; 0 is no limit."""
+        """`idle` is how long, in seconds, the instance may take nothing; 0 is no limit. `fail` is told why it ended."""
         self.done = False
         self._connection = connection
         self._body = body
         self._idle = idle or None
         self._on_end = on_end
-        loop = asyncio.get_running_loop()
-        self._writer = StreamWriter(connection, loop)
+        self._fail = fail
         self._chunked = body.length is None
-        self._task = loop.create_task(self._run())
+        self._task = asyncio.get_running_loop().create_task(self._run())
 
     def cancel(self) -> None:
         self._task.cancel()
@@ -44,14 +42,14 @@ class Upload:
             if self._chunked:
                 await self._write(b"0\r\n\r\n")
         except ClientBodyFailure as failure:
-            self._connection.set_exception(failure)
+            self._fail(failure)
         except TimeoutError:
-            self._connection.set_exception(UpstreamFailure(FailureKind.TIMEOUT, "the instance stopped taking the body"))
+            self._fail(UpstreamFailure(FailureKind.TIMEOUT, "the instance stopped taking the body"))
         except ConnectionError:
             # The reader learns it too, unless an early response is waiting for it, which then counts.
             return
         except Exception as error:  # noqa: BLE001  an error of ours: who waits for the response has to learn of it
-            self._connection.set_exception(error)
+            self._fail(error)
         else:
             self.done = True
             self._on_end()
@@ -63,4 +61,4 @@ class Upload:
         transport.write(data)
         if self._connection.writing_paused:
             async with asyncio.timeout(self._idle):
-                await self._writer.drain()
+                await self._connection.drain()

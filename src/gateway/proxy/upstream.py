@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,7 +52,7 @@ class UpstreamBody(Protocol):
 
 @dataclass(slots=True)
 class UpstreamRequest:
-    """`target` and `fields` are ready to be sent, but for framing and `Connection`, which are the connection's.
+    """`target` and `lines`, the encoded header fields, are ready to be sent, but for framing and `Connection`.
 
     `host` None is the instance's own address. `upgrade` is the protocol to ask for. Time-outs are seconds, 0 is none;
     `deadline` is the loop's time by which a response head has to be there. While the client is still sending its body
@@ -63,7 +63,7 @@ class UpstreamRequest:
     method: str
     target: str
     host: str | None
-    fields: Sequence[Field]
+    lines: bytes
     body: UpstreamBody | None = None
     upgrade: str | None = None
     attempt_timeout: float = 0.0
@@ -83,16 +83,29 @@ class Tunnel(Protocol):
         """Sends, and waits while the other side takes nothing. Raises ConnectionError."""
 
 
+class ReceivedHead(Protocol):
+    """What a response's header fields come to. Instances send the same ones again and again on a connection, which
+    therefore keeps what the last ones came to."""
+
+    @property
+    def fields(self) -> Sequence[Field]:
+        """End-to-end fields, each fit to be sent; without framing."""
+
+    written: tuple[bytes, bool] | None
+    """For the receiver to leave what it made of them alone, for the next response that has the same."""
+
+
 class UpstreamResponse(Protocol):
     """A response whose head has come. One of `read` to the end, `tunnel` and `close` has to follow."""
 
     status: int
     phrase: str
-    fields: Sequence[Field]
-    """End-to-end fields, each fit to be sent; without framing."""
     length: int | None
     """Bytes of the body, or for HEAD and 304 those it would have; None where unknown."""
     bodiless: bool
+
+    @property
+    def head(self) -> ReceivedHead: ...
 
     def whole(self) -> bytes | None:
         """The body, if all of it has come already: then the response is complete, and released."""
@@ -107,9 +120,26 @@ class UpstreamResponse(Protocol):
         """Gives the connection up, unless the response has been read to its end; may be called always."""
 
 
+class Receiver(Protocol):
+    """Who is told, once, what comes of a request."""
+
+    def response_began(self, response: UpstreamResponse, /) -> None:
+        """The response's head has come."""
+
+    def attempt_failed(self, error: Exception, /) -> None:
+        """It will not come, for an UpstreamFailure, a ClientBodyFailure, or an error of ours."""
+
+
+class Sent(Protocol):
+    """A request that is on its way."""
+
+    def close(self) -> None:
+        """Gives it up, unless the response has been read to its end; the receiver is told nothing any more."""
+
+
 class Upstream(Protocol):
-    def send(self, attempt: Attempt, request: UpstreamRequest) -> Awaitable[UpstreamResponse]:
-        """Sends to the attempt's instance; returns at the response head. Raises UpstreamFailure, ClientBodyFailure."""
+    def send(self, attempt: Attempt, request: UpstreamRequest, receiver: Receiver) -> Sent:
+        """Sends to the attempt's instance. The receiver is told afterwards, never before this has returned."""
 
     def retain(self, endpoints: Collection[tuple[str, int]]) -> None:
         """Closes what belongs to other endpoints; requests in flight finish."""

@@ -1,68 +1,129 @@
-"""One connection to an instance: aiohttp's client protocol and strict-enough parser, and what we need on top of it."""
+"""One connection to an instance: what comes goes to the exchange that is on it, or into a tunnel."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import RawResponseMessage
+from aiohttp.base_protocol import BaseProtocol
 from aiohttp.streams import StreamReader
 
-_HEAD_END = b"\r\n\r\n"
-_NO_CONTENT = b"204"
-_NO_CAUSE = BaseException()
+from gateway.proxy.alarm import Alarm
+from gateway.proxy.options import ProxyOptions
+from gateway.proxy.response_reader import BadResponse, ResponseReader
 
 
-class UpstreamConnection(ResponseHandler):
+class OnConnection(Protocol):
+    """The exchange that a connection serves."""
+
+    def heard(self, bad: BadResponse | None) -> None:
+        """The connection's reader was fed; `bad` says what it took offence at."""
+
+    def timed_out(self) -> None:
+        """The connection's alarm rang."""
+
+    def lost(self, error: Exception | None) -> None:
+        """The connection has ended; None is an end in good order."""
+
+
+class UpstreamConnection(BaseProtocol):
     """`requests` were sent on it so far; `answered`: a byte has come back for the last one."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    __slots__ = ("_exchange", "_tunnel", "alarm", "answered", "reader", "requests")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, options: ProxyOptions) -> None:
         super().__init__(loop)
+        self.reader = ResponseReader(
+            line_limit=options.max_line, field_limit=options.max_field, fields_limit=options.max_fields
+        )
         self.requests = 0
         self.answered = False
-        self._awaiting_head = False
+        self.alarm = Alarm(loop, self._rang)
+        self._exchange: OnConnection | None = None
+        self._tunnel: StreamReader | None = None
 
-    def begin(self, *, head_only: bool, line_limit: int, field_limit: int, fields_limit: int, buffer: int) -> None:
+    @property
+    def usable(self) -> bool:
+        """Whether another request may be sent on it."""
+        transport = self.transport
+        return transport is not None and not transport.is_closing()
+
+    def begin(self, exchange: OnConnection, *, head_only: bool) -> None:
         """Gets ready for one more response; `head_only` for one to HEAD."""
         self.requests += 1
         self.answered = False
-        self._awaiting_head = True
-        self.set_response_params(
-            skip_payload=head_only,
-            read_until_eof=True,
-            auto_decompress=False,
-            read_bufsize=buffer,
-            max_line_size=line_limit,
-            max_field_size=field_limit,
-            max_headers=fields_limit,
-        )
+        self._exchange = exchange
+        self.reader.begin(head_only=head_only)
 
-    async def head(self) -> tuple[RawResponseMessage, StreamReader]:
-        """The final response's head, or that of 101. Interim ones are dropped: what they are for ends here."""
-        while True:
-            message, payload = await self.read()
-            if message.code >= 200 or message.code == 101:
-                self._awaiting_head = False
-                return message, payload
+    def end(self) -> None:
+        """The exchange is over."""
+        self._exchange = None
+        self.alarm.clear()
+        if self._reading_paused:
+            self.resume_reading()
+
+    def tunnel(self, limit: int) -> StreamReader:
+        """From now on all that comes, beginning with what came behind the head; about twice `limit` bytes wait."""
+        self.alarm.close()
+        self._tunnel = tunnel = StreamReader(self, limit, loop=self._loop)
+        tail = self.reader.tail
+        if tail:
+            tunnel.feed_data(tail)
+        return tunnel
+
+    async def drain(self) -> None:
+        """Waits until the instance has taken enough of what was written. Raises ConnectionError."""
+        await self._drain_helper()
+
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
+
+    def abort(self) -> None:
+        self._exchange = None
+        if self.transport is not None:
+            self.transport.abort()
+
+    # --- events of the transport ---
 
     def data_received(self, data: bytes) -> None:
-        self.answered = True
-        if self._awaiting_head and not self._upgraded:
-            # The parser forgets a complete head when the same bytes go on with something that is no HTTP. So the head
-            # is fed alone: a body that is longer than announced costs the connection, not the response. Not so for a
-            # 204, whose body is a broken answer as a whole.
-            end = data.find(_HEAD_END)
-            if end >= 0 and end + 4 < len(data) and data[9:12] != _NO_CONTENT:
-                super().data_received(data[: end + 4])
-                data = data[end + 4 :]
-        super().data_received(data)
-
-    def set_exception(self, exc: BaseException, exc_cause: BaseException = _NO_CAUSE) -> None:
-        """Ends what is being read, head or body: the parser itself tells nothing to a body that it gave up."""
-        payload = self._payload
-        if payload is not None and not payload.is_eof() and payload.exception() is None:
-            payload.set_exception(exc)
-        if exc_cause is _NO_CAUSE:
-            super().set_exception(exc)
+        exchange = self._exchange
+        if self._tunnel is not None:
+            self._tunnel.feed_data(data)
+        elif exchange is None:
+            # What an instance says while nobody asked must not become the answer to the next request.
+            self.close()
         else:
-            super().set_exception(exc, exc_cause)
+            self.answered = True
+            try:
+                self.reader.feed(data)
+            except BadResponse as bad:
+                exchange.heard(bad)
+            else:
+                exchange.heard(None)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        exchange, self._exchange = self._exchange, None
+        self.alarm.close()
+        self.reader.close()
+        if self._tunnel is not None:
+            self._tunnel.feed_eof()
+        elif exchange is not None:
+            exchange.lost(exc if isinstance(exc, Exception) else None)
+
+    # --- back-pressure, asked for by the stream that a body is put into ---
+
+    def pause_reading(self) -> None:
+        if not self._reading_paused:
+            self._reading_paused = True
+            self._pause_transport_reading()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: ARG002  aiohttp's
+        if self._reading_paused:
+            self._reading_paused = False
+            self._resume_transport_reading()
+
+    def _rang(self) -> None:
+        if self._exchange is not None:
+            self._exchange.timed_out()

@@ -6,59 +6,72 @@ import asyncio
 import ssl
 
 from gateway.core.model import Connect, FailureKind
+from gateway.proxy.options import ProxyOptions
 from gateway.proxy.upstream import UpstreamFailure
 from gateway.proxy.upstream_connection import UpstreamConnection
 from gateway.proxy.upstream_tls import tls_context
 
+IDLE_LIMIT = 1024
+"""Connections that are kept for one pool while nobody uses them."""
 _TLS_GOODBYE = 0.1
 """Seconds an instance gets to say goodbye in TLS; by default it is half a minute, while a closing loop stands still."""
 
 
 class UpstreamPool:
-    """Connections to one endpoint under one set of connect settings. Unbounded: the core bounds what is in flight."""
+    """Connections to one endpoint under one set of connect settings: as many as the core lets be in flight, and of
+    those that are not, at most `IDLE_LIMIT`."""
 
-    def __init__(self, address: str, port: int, connect: Connect) -> None:
+    def __init__(self, address: str, port: int, connect: Connect, options: ProxyOptions) -> None:
         self.address = address
         self.port = port
         self.connect = connect
-        self._loop = asyncio.get_running_loop()
+        host = f"[{address}]" if ":" in address else address
+        self.authority = f"{host}:{port}"
+        """The instance's own name for `Host`."""
+        self.loop = asyncio.get_running_loop()
+        self._options = options
         self._idle: list[tuple[UpstreamConnection, float]] = []
         self._sweep: asyncio.TimerHandle | None = None
         self._busy: set[UpstreamConnection] = set()
         self._closed = False
 
     @property
-    def authority(self) -> str:
-        """The instance's own name for `Host`."""
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{host}:{self.port}"
-
-    @property
     def idle(self) -> int:
         return len(self._idle)
 
-    async def acquire(self) -> UpstreamConnection:
-        """A connection to send on. Raises UpstreamFailure(CONNECT_FAILURE)."""
+    def take(self) -> UpstreamConnection | None:
+        """A kept connection to send on, the latest used; None where there is none."""
         while self._idle:
             connection, _ = self._idle.pop()
-            # What an upstream said while nobody asked must not become the answer to the next request.
-            if connection.is_connected() and not connection.should_close:
+            if connection.usable:
                 self._busy.add(connection)
                 return connection
-            connection.close()
-        connection = await self._open()
+        return None
+
+    async def open(self) -> UpstreamConnection:
+        """A new connection to send on. Raises UpstreamFailure(CONNECT_FAILURE)."""
+        connection = await self._connect()
         self._busy.add(connection)
         return connection
 
     def release(self, connection: UpstreamConnection) -> None:
         """Gives a connection back after a complete exchange."""
         self._busy.discard(connection)
-        if self._closed or not self.connect.keep_alive or connection.should_close or not connection.is_connected():
+        connection.end()
+        reader = connection.reader
+        if (
+            self._closed
+            or not self.connect.keep_alive
+            or not reader.keep_alive
+            or reader.surplus
+            or not connection.usable
+            or len(self._idle) >= IDLE_LIMIT
+        ):
             connection.close()
             return
-        self._idle.append((connection, self._loop.time()))
+        self._idle.append((connection, self.loop.time()))
         if self._sweep is None:
-            self._sweep = self._loop.call_later(self.connect.keep_alive, self._close_stale)
+            self._sweep = self.loop.call_later(self.connect.keep_alive, self._close_stale)
 
     def discard(self, connection: UpstreamConnection) -> None:
         """Closes a connection whose exchange did not end well."""
@@ -81,17 +94,18 @@ class UpstreamPool:
         for connection in tuple(self._busy):
             self.discard(connection)
 
-    async def _open(self) -> UpstreamConnection:
+    async def _connect(self) -> UpstreamConnection:
         tls = self.connect.tls
         context: ssl.SSLContext | None = None
         server_name: str | None = None
+        connection = UpstreamConnection(self.loop, self._options)
         try:
             if tls is not None:
                 context = tls_context(tls)
                 server_name = tls.server_name or self.address
             async with asyncio.timeout(self.connect.timeout or None):
-                _, connection = await self._loop.create_connection(
-                    lambda: UpstreamConnection(self._loop),
+                await self.loop.create_connection(
+                    lambda: connection,
                     self.address,
                     self.port,
                     ssl=context,
@@ -104,16 +118,19 @@ class UpstreamPool:
         except (OSError, UnicodeError) as error:
             detail = f"no connection to {self.authority}: {error}"
             raise UpstreamFailure(FailureKind.CONNECT_FAILURE, detail) from None
+        except asyncio.CancelledError:
+            connection.abort()
+            raise
         return connection
 
     def _close_stale(self) -> None:
         self._sweep = None
-        horizon = self._loop.time() - self.connect.keep_alive
-        fresh = [entry for entry in self._idle if entry[1] > horizon and entry[0].is_connected()]
+        horizon = self.loop.time() - self.connect.keep_alive
+        fresh = [entry for entry in self._idle if entry[1] > horizon and entry[0].usable]
         for connection, since in self._idle:
-            if since <= horizon or not connection.is_connected():
+            if since <= horizon or not connection.usable:
                 connection.close()
         self._idle = fresh
         if fresh:
             oldest = min(since for _, since in fresh)
-            self._sweep = self._loop.call_at(oldest + self.connect.keep_alive, self._close_stale)
+            self._sweep = self.loop.call_at(oldest + self.connect.keep_alive, self._close_stale)

@@ -30,24 +30,26 @@ class DurationHistogram:
         self._description = description
         self._names = names
         self._limit = limit
-        self._counts: dict[Labels, list[int]] = {}
-        self._sums: dict[Labels, float] = {}
+        self._series: dict[Labels, tuple[list[int], list[float]]] = {}
+        """Counts by bucket, and the sum alone in a list."""
         self._since = time.time_ns()
 
     def record(self, labels: Labels, seconds: float) -> None:
-        counts = self._counts.get(labels)
-        if counts is None:
-            if len(self._counts) >= self._limit:
-                labels = _OVERFLOW
-            counts = self._counts.setdefault(labels, [0] * (len(BOUNDS) + 1))
-            self._sums.setdefault(labels, 0.0)
-        counts[bisect_left(BOUNDS, seconds)] += 1
-        self._sums[labels] += seconds
+        series = self._series.get(labels)
+        if series is None:
+            series = self._new_series(labels)
+        series[0][bisect_left(BOUNDS, seconds)] += 1
+        series[1][0] += seconds
+
+    def _new_series(self, labels: Labels) -> tuple[list[int], list[float]]:
+        if len(self._series) >= self._limit:
+            labels = _OVERFLOW
+        return self._series.setdefault(labels, ([0] * (len(BOUNDS) + 1), [0.0]))
 
     def keep(self, wanted: Callable[[Labels], bool]) -> None:
         """Forgets the series whose labels are not wanted any more."""
-        for labels in [labels for labels in self._counts if labels != _OVERFLOW and not wanted(labels)]:
-            del self._counts[labels], self._sums[labels]
+        for labels in [labels for labels in self._series if labels != _OVERFLOW and not wanted(labels)]:
+            del self._series[labels]
 
     def metric(self) -> Metric:
         """What was counted so far, copied."""
@@ -58,13 +60,13 @@ class DurationHistogram:
                 start_time_unix_nano=self._since,
                 time_unix_nano=now,
                 count=sum(counts),
-                sum=self._sums[labels],
+                sum=total,
                 bucket_counts=tuple(counts),
                 explicit_bounds=BOUNDS,
                 min=math.inf,
                 max=-math.inf,
             )
-            for labels, counts in self._counts.items()
+            for labels, (counts, (total,)) in self._series.items()
         ]
         return Metric(self._name, self._description, "s", Histogram(points, AggregationTemporality.CUMULATIVE))
 

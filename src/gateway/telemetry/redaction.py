@@ -44,6 +44,8 @@ class Redaction:
 
     def headers(self, headers: Headers) -> Mapping[str, str]:
         """Those that are shown, where the request has them; of an address in one the query is redacted too."""
+        if not self._shown:
+            return {}
         found = ((name, headers.getall(name, ())) for name in self._shown)
         return {name: self._header(name, ", ".join(values)) for name, values in found if values}
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from random import getrandbits, random
+
+import msgspec
 
 Field = tuple[str, str]
 
@@ -27,8 +28,7 @@ _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 _SAMPLED = 1
 
 
-@dataclass(frozen=True, slots=True)
-class TraceContext:
+class TraceContext(msgspec.Struct, frozen=True):
     """One request's place in its trace. Ids are lower-case hexadecimal: 32 digits of the trace, 16 of a span."""
 
     trace_id: str

@@ -1,0 +1,60 @@
+"""A deadline that is set and taken back for next to nothing.
+
+Almost every deadline here is taken back before its time, and a timer of the loop costs as much as parsing a head. So
+the timer stays when the deadline goes, and looks, once it rings, whether there is a later one by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+
+class Alarm:
+    """Calls `call` at the time that was set last, unless it was taken back. Times are the loop's, in seconds."""
+
+    __slots__ = ("_call", "_due", "_loop", "_rings_at", "_timer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
+        self._loop = loop
+        self._call = call
+        self._due: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = 0.0
+
+    @property
+    def is_set(self) -> bool:
+        return self._due is not None
+
+    def set(self, when: float) -> None:
+        self._due = when
+        if self._timer is None:
+            self._arm(when)
+        elif when < self._rings_at:
+            self._timer.cancel()
+            self._arm(when)
+
+    def clear(self) -> None:
+        self._due = None
+
+    def close(self) -> None:
+        """To be called at the end: a timer that is left holds its owner until it rings."""
+        self._due = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self, when: float) -> None:
+        self._rings_at = when
+        self._timer = self._loop.call_at(when, self._ring)
+
+    def _ring(self) -> None:
+        self._timer, due = None, self._due
+        if due is None:
+            return
+        # Compared with the time that was asked for: the loop may be early by a part of a millisecond.
+        if due > self._rings_at:
+            self._arm(due)
+        else:
+            self._due = None
+            self._call()

@@ -1,0 +1,218 @@
+"""The responses of one connection to an instance, read by llhttp; no I/O.
+
+llhttp checks framing. Syntax it lets pass here where servers are known to be lax about it (a folded line, a bare LF,
+spaces after a chunk's size), as aiohttp's client does: what comes of it is checked, and written anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from gateway.proxy.fields import Field
+from gateway.proxy.hop_headers import BadField, sift_response
+
+_SWITCHING_PROTOCOLS = 101
+_NO_CONTENT = 204
+_NOT_MODIFIED = 304
+
+
+class BadResponse(Exception):
+    """What an instance said is no response; the message says why and never echoes it."""
+
+
+@dataclass(slots=True)
+class KnownFields:
+    """What the header fields of a response come to, apart from its status line (`upstream.ReceivedHead`)."""
+
+    received: list[tuple[bytes, bytes]]
+    fields: list[Field]
+    length: int | None = None
+    """Bytes of the body as stated."""
+    chunked: bool = False
+    upgrade: str | None = None
+    written: tuple[bytes, bool] | None = None
+
+
+class ResponseReader:
+    """Reads one response after the other: `begin` before each request, then `feed` whatever comes.
+
+    `line_limit` and `field_limit` are the most bytes of a reason phrase and of one field, `fields_limit` the most
+    fields.
+    """
+
+    __slots__ = (
+        "_field_limit",
+        "_fields_limit",
+        "_head_only",
+        "_line_limit",
+        "_midway",
+        "_parser",
+        "_reason",
+        "_received",
+        "_unheard",
+        "_unheard_limit",
+        "bodiless",
+        "body",
+        "complete",
+        "has_head",
+        "head",
+        "keep_alive",
+        "length",
+        "reason",
+        "status",
+        "surplus",
+        "tail",
+        "version",
+    )
+
+    def __init__(self, *, line_limit: int, field_limit: int, fields_limit: int) -> None:
+        self._line_limit = line_limit
+        self._field_limit = field_limit
+        self._fields_limit = fields_limit
+        self._unheard_limit = line_limit + fields_limit * field_limit
+        self._unheard = 0
+        """Bytes that came since the last of a body: nothing else bounds a head, or what follows the last chunk."""
+        self._parser: HttpResponseParser | None = None
+        self._midway = True
+        """Whether the parser cannot go on with another response: one is unfinished."""
+        self._received: list[tuple[bytes, bytes]] = []
+        self._reason = b""
+        self.head = KnownFields([], [])
+        """Of this response once `has_head`, of the one before it until then."""
+        self.begin(head_only=False)
+
+    def begin(self, *, head_only: bool) -> None:
+        """Gets ready for one more response; `head_only` for one to HEAD."""
+        self._head_only = head_only
+        self._unheard = 0
+        self.status = 0
+        self.reason = b""
+        self.version = ""
+        self.length: int | None = None
+        """Bytes of the body as stated, where this response may have one."""
+        self.keep_alive = False
+        self.bodiless = head_only
+        self.body: list[bytes] = []
+        """Pieces that have come; whoever takes them empties it."""
+        self.has_head = False
+        self.complete = False
+        self.surplus = False
+        """More came than belongs to this response."""
+        self.tail: bytes | None = None
+        """After 101: what came behind the head."""
+        if self._midway:
+            self._midway = False
+            self._parser = parser = HttpResponseParser(self)
+            parser.set_dangerous_leniencies(
+                lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+            )
+
+    @property
+    def ends_with_connection(self) -> bool:
+        """Whether nothing but the connection's end says where the body ends (RFC 9112 §6.3)."""
+        return self.length is None and not self.head.chunked and not self.bodiless
+
+    def feed(self, data: bytes) -> None:
+        """Raises BadResponse; what was complete before stays so."""
+        parser = self._parser
+        assert parser is not None
+        self._unheard += len(data)
+        try:
+            parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self.tail = data[upgrade.args[0] :]
+        except HttpParserError as error:
+            self._midway = True
+            if not self.complete or self.status == _NO_CONTENT:
+                cause = error.__context__
+                raise BadResponse(str(cause if isinstance(cause, BadResponse) else error)) from None
+            self.surplus = True
+        if self._unheard > self._unheard_limit:
+            self._midway = True
+            raise BadResponse("its head, or what follows its last chunk, is too large")
+
+    def close(self) -> None:
+        """Nothing more will come: the parser and this object hold each other."""
+        self._parser = None
+        self._midway = True
+
+    # --- what llhttp calls ---
+
+    def on_message_begin(self) -> None:
+        self._midway = True
+        if self.has_head:
+            self.surplus = True
+        self._received = []
+        self._reason = b""
+
+    def on_status(self, reason: bytes) -> None:
+        self._reason += reason
+        if len(self._reason) > self._line_limit:
+            raise BadResponse("its status line is too long")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.has_head:
+            # Trailers end at this hop.
+            return
+        if len(name) + len(value) > self._field_limit or len(self._received) >= self._fields_limit:
+            raise BadResponse("its header fields are too many or too large")
+        self._received.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if self.has_head:
+            return
+        parser = self._parser
+        assert parser is not None
+        status = parser.get_status_code()
+        if status < 200 and status != _SWITCHING_PROTOCOLS:
+            # An interim response; what it is for ends here.
+            return
+        head = self.head
+        if head.received != self._received:
+            head = self.head = _learn(self._received)
+        self.has_head = True
+        self.status = status
+        self.reason = self._reason
+        self.version = parser.get_http_version()
+        self.length = head.length
+        self.keep_alive = parser.should_keep_alive()
+        self._unheard = 0
+        if status in (_NO_CONTENT, _NOT_MODIFIED):
+            self.bodiless = True
+            if status == _NO_CONTENT:
+                self.length = None
+        self.complete = self._head_only
+
+    def on_body(self, data: bytes) -> None:
+        self._unheard = 0
+        if self._head_only or self.surplus:
+            self.surplus = True
+        else:
+            self.body.append(data)
+
+    def on_message_complete(self) -> None:
+        self._midway = False
+        if self._head_only and self.head.chunked:
+            self.surplus = True
+        if self.has_head:
+            self.complete = True
+
+
+def _learn(received: list[tuple[bytes, bytes]]) -> KnownFields:
+    """Raises BadResponse."""
+    fields = [(name.decode("latin-1"), value.decode("utf-8", "surrogateescape")) for name, value in received]
+    try:
+        known = KnownFields(received, sift_response(fields))
+    except BadField as bad:
+        raise BadResponse(bad.reason) from None
+    for name, value in fields:
+        lower = name.lower()
+        if lower == "content-length":
+            known.length = int(value)
+        elif lower == "transfer-encoding":
+            known.chunked = True
+        elif lower == "upgrade":
+            known.upgrade = value.lower()
+    return known
