@@ -49,11 +49,13 @@ from gateway.pipeline.rate_limits import RateLimits
 from gateway.pipeline.stage import Pipelines
 from gateway.pipeline.stages import makers
 from gateway.pipeline.sticky_cookie import StickyCookies
+from gateway.proxy.asking import Asker
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.fetching import Fetcher
 from gateway.proxy.listener import Listener, require_c_parser
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.pooled_upstream import PooledUpstream
+from gateway.proxy.service_calls import ServiceCalls
 from gateway.proxy.sockets import bind
 from gateway.proxy.upstream import Upstream
 from gateway.settings import Settings
@@ -188,7 +190,10 @@ class App:
         self._upstream = PooledUpstream(proxy_options)
         self._rates = RateLimits(loop.time, settings.rate_limit_keys)
         self._fetcher = Fetcher(AddressPolicy(denied=settings.denied_addresses).check)
-        self._authenticators = Authenticators(self._fetcher, Time(loop.time, time.time, asyncio.sleep, random.random))
+        calls = ServiceCalls(self._conductor, self._upstream)
+        self._authenticators = Authenticators(
+            self._fetcher, Time(loop.time, time.time, asyncio.sleep, random.random), Asker(calls)
+        )
         authorisation = Authorisation(compile_require, self._require_failed)
         self._pipelines = Pipelines(
             makers(self._authenticators, authorisation, self._rates, StickyCookies(tag), compile_groups)

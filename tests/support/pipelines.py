@@ -7,13 +7,15 @@ import random
 import time
 from collections.abc import Callable
 
+from gateway.core.authentication import External
 from gateway.core.sticky import tagger
 from gateway.discovery.predicates import compile_require
 from gateway.discovery.regex import compile_groups
-from gateway.pipeline.authentication import Authenticators, LoadFailed, Time
+from gateway.pipeline.authentication import AskFailed, Authenticators, LoadFailed, Time
+from gateway.pipeline.authentication.external import Said
 from gateway.pipeline.authorisation import Authorisation
 from gateway.pipeline.rate_limits import RateLimits
-from gateway.pipeline.stage import Pipelines
+from gateway.pipeline.stage import Call, Pipelines
 from gateway.pipeline.stages import makers
 from gateway.pipeline.sticky_cookie import StickyCookies
 
@@ -21,7 +23,7 @@ TAG = tagger(b"a key of 24 bytes or more")
 
 
 def all_stages(clock: Callable[[], float], *, rate_keys: int = 1000) -> Pipelines:
-    authenticators = Authenticators(_fetch_nothing, Time(clock, time.time, asyncio.sleep, random.random))
+    authenticators = Authenticators(_fetch_nothing, Time(clock, time.time, asyncio.sleep, random.random), _ask_nobody)
     authorisation = Authorisation(compile_require, _told_nobody)
     rates, sticky = RateLimits(clock, rate_keys), StickyCookies(TAG)
     return Pipelines(makers(authenticators, authorisation, rates, sticky, compile_groups))
@@ -29,6 +31,10 @@ def all_stages(clock: Callable[[], float], *, rate_keys: int = 1000) -> Pipeline
 
 def _told_nobody(_: str) -> None:
     """Failures of predicates are counted by a whole gateway."""
+
+
+async def _ask_nobody(policy: External, _: Call) -> Said:
+    raise AskFailed(f"{policy.service} is not asked")
 
 
 async def _fetch_nothing(url: str, /, *, limit: int) -> bytes:

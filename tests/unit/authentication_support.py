@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from multidict import CIMultiDict
 
-from gateway.core.authentication import Authentication, Method
+from gateway.core.authentication import Authentication, External, Method
 from gateway.core.facts import RequestFacts
 from gateway.core.model import Backend, Reason, Route
-from gateway.pipeline.authentication import Authenticators, LoadFailed, Time
+from gateway.pipeline.authentication import AskFailed, Authenticators, LoadFailed, Time
 from gateway.pipeline.stage import Answer, Call, Pipelines
 from tests.support.tokens import NOW
 from tests.support.virtual_time import VirtualTime
@@ -33,14 +34,37 @@ class Issuer:
         return self.body
 
 
+@dataclass
+class Said:
+    status: int
+    fields: Sequence[tuple[str, str]] = ()
+
+
+class Service:
+    """A service that is asked; `says` None is one that cannot be."""
+
+    def __init__(self) -> None:
+        self.says: Said | None = None
+        self.asked: list[str] = []
+
+    async def __call__(self, policy: External, _: Call) -> Said:
+        self.asked.append(policy.service)
+        if self.says is None:
+            raise AskFailed("no_healthy_instance")
+        return self.says
+
+
 class World:
     """One gateway's authentication in virtual time; the wall clock runs with it."""
 
     def __init__(self, body: bytes | None = None) -> None:
         self.issuer = Issuer(body)
+        self.service = Service()
         self.time = VirtualTime()
         self.authenticators = Authenticators(
-            self.issuer, Time(self.time.clock, lambda: NOW + self.time.now - 1000, self.time.sleep, lambda: 0.5)
+            self.issuer,
+            Time(self.time.clock, lambda: NOW + self.time.now - 1000, self.time.sleep, lambda: 0.5),
+            self.service,
         )
 
         self.pipelines = Pipelines([self.authenticators.of])

@@ -91,7 +91,7 @@ def test_metrics_that_are_named_exist() -> None:
 def test_routes_in_the_page_on_authentication_are_accepted() -> None:
     page = ROOT / "docs" / "authentication.md"
     blocks = [*_blocks(page, "yaml"), *_blocks(page, "json")]
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for block in blocks:
         found = parse_route("example", block.encode(), 1)
         assert isinstance(found, Route), found

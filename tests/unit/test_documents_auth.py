@@ -69,6 +69,19 @@ GOOD: list[object] = [
     {"basic": {}},
     {"basic": {"headers": {"x-user": "sub"}}},
     {"any": [{"jwt": {"jwks_url": URL}}, {"basic": {}}]},
+    {"external": {"service": "authz"}},
+    {
+        "external": {
+            "service": "authz",
+            "path": "/check",
+            "request_headers": ["Cookie"],
+            "headers": {"X-User": "X-Auth-User"},
+            "refusal_headers": ["Location"],
+            "owner": "X-Auth-User",
+            "timeout": "250ms",
+            "forward": True,
+        }
+    },
     {"all": [{"api_key": {"query": "key"}}]},
     {"none": True},
 ]
@@ -150,12 +163,12 @@ SHORT = {"kty": "RSA", "n": "s" * 172, "e": "AQAB"}
 @pytest.mark.parametrize(
     ("auth", "field", "reason"),
     [
-        ({}, "auth", "needs exactly one of all, any, api_key, basic, jwt, none"),
-        ({"basic": {}, "none": True}, "auth", "needs exactly one of all, any, api_key, basic, jwt, none"),
+        ({}, "auth", "needs exactly one of all, any, api_key, basic, external, jwt, none"),
+        ({"basic": {}, "none": True}, "auth", "needs exactly one of all, any, api_key, basic, external, jwt, none"),
         ({"none": False}, "auth.none", "can only be true"),
         ({"any": []}, "auth.any", "needs at least one entry"),
-        ({"any": [{"any": []}]}, "auth.any[0].any", "unknown field; known are api_key, basic, jwt"),
-        ({"any": [{}]}, "auth.any[0]", "needs exactly one of api_key, basic, jwt"),
+        ({"any": [{"any": []}]}, "auth.any[0].any", "unknown field; known are api_key, basic, external, jwt"),
+        ({"any": [{}]}, "auth.any[0]", "needs exactly one of api_key, basic, external, jwt"),
         ({"jwt": {}}, "auth.jwt", "needs exactly one of jwks, jwks_file, jwks_url, secret_file"),
         (jwt(secret_file="/a"), "auth.jwt", "needs exactly one of jwks, jwks_file, jwks_url, secret_file"),
         ({"jwt": {"secret": "s"}}, "auth.jwt.secret", "unknown field; did you mean"),

@@ -181,6 +181,10 @@ _MEANINGS: dict[Reason, tuple[str, str]] = {
         "One of the route's rate limits is used up; `Retry-After` says for how long.",
         "`limits.rate` of the route; `detail` of the log line names the limit",
     ),
+    Reason.AUTHORISATION_UNAVAILABLE: (
+        "The service that is asked about requests gave no clear answer, so nobody may pass.",
+        "that service's instances and log; `detail` of the log line says what came of the question",
+    ),
 }
 
 Schema = dict[str, Any]

@@ -103,7 +103,28 @@ class Basic:
     place: Place = Place()
 
 
-Method = Jwt | ApiKey | Basic
+@dataclass(frozen=True, slots=True)
+class External:
+    """A mirrored service that is asked about each request. Names of headers are in lower case."""
+
+    service: str
+    path: str | None = None
+    """What it is asked at; None: at the request's own path."""
+    request_headers: tuple[str, ...] = ("authorization",)
+    """Of the client's, which it gets to see."""
+    headers: Headers = ()
+    """To the instance, each with the header of the answer whose value it has."""
+    refusal_headers: tuple[str, ...] = ()
+    """Of a refusal, to the client."""
+    owner: str | None = None
+    """The header of the answer that names the sender."""
+    timeout: float = 1.0
+    """Seconds for all of it."""
+    forward: bool = False
+    place: Place = Place()
+
+
+Method = Jwt | ApiKey | Basic | External
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +133,10 @@ class Authentication:
 
     methods: tuple[Method, ...]
     every: bool = False
+
+    def services(self) -> frozenset[str]:
+        """Those that are asked about requests."""
+        return frozenset(method.service for method in self.methods if isinstance(method, External))
 
 
 # --- what is given out ------------------------------------------------------------------------------------------------

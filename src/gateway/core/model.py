@@ -252,6 +252,11 @@ class Route:
     steers: bool = field(init=False, compare=False, repr=False, default=False)
     """Whether what a request says decides which instances it may go to, or rather goes to."""
 
+    def services(self) -> frozenset[str]:
+        """All whose instances it needs."""
+        asked = frozenset[str]() if self.auth is None else self.auth.services()
+        return asked | {backend.service for backend in self.backends}
+
     def __post_init__(self) -> None:
         says = any(backend.instances or backend.prefer for backend in self.backends)
         object.__setattr__(self, "steers", says or self.sticky is not None)
@@ -378,6 +383,7 @@ class Reason(Enum):
     UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
     RATE_LIMITED = "rate_limited"
+    AUTHORISATION_UNAVAILABLE = "authorisation_unavailable"
 
 
 class Outcome(Enum):

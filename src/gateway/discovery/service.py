@@ -303,4 +303,4 @@ class Discovery:
 
 
 def _services_of(routes: Iterable[Route]) -> frozenset[str]:
-    return frozenset(backend.service for route in routes for backend in route.backends)
+    return frozenset[str]().union(*(route.services() for route in routes))

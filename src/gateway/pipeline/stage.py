@@ -21,7 +21,7 @@ Claims = Mapping[str, JsonValue]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who sent a request, and by what they proved it: `jwt`, `api_key` or `basic`."""
+    """Who sent a request, and by what they proved it: `jwt`, `api_key`, `basic` or `external`."""
 
     kind: str
     owner: str

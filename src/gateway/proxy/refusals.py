@@ -37,6 +37,7 @@ TITLES: Mapping[Reason, tuple[int, str]] = {
     Reason.UNAUTHENTICATED: (401, "The request carries no valid credential"),
     Reason.FORBIDDEN: (403, "The request is not allowed"),
     Reason.RATE_LIMITED: (429, "Too many requests"),
+    Reason.AUTHORISATION_UNAVAILABLE: (503, "Nobody can say whether the request is allowed"),
 }
 _INTERNAL = ("internal_error", 500, "Internal error")
 

@@ -13,6 +13,7 @@ from gateway.core.authentication import (
     ApiKey,
     Authentication,
     Basic,
+    External,
     Headers,
     Jwt,
     KeySetFile,
@@ -26,7 +27,16 @@ from gateway.core.authentication import (
 )
 from gateway.core.jwk import ALGORITHMS, MAX_KEYS, BadKey, shape_of
 from gateway.discovery.documents.model import Document, at_most_one, exactly_one
-from gateway.discovery.documents.syntax import EditableHeaderName, Name, OnlyTrue, Scope, no_twins
+from gateway.discovery.documents.syntax import (
+    EditableHeaderName,
+    HeaderName,
+    Name,
+    OnlyTrue,
+    OtherService,
+    Path,
+    Scope,
+    no_twins,
+)
 from gateway.discovery.documents.units import DURATION, SIZE, Between, refusal
 
 _URL = KeySetUrl("")
@@ -231,12 +241,52 @@ class BasicDocument(Document):
         return Basic(frozenset(self.scopes), _headers(self.headers), self.forward)
 
 
+class ExternalDocument(Document):
+    """Another service says whether a request may go on: 2xx lets it, 401 and 403 refuse it, and everything else, a
+    service that is not there or does not answer in time included, is 503 `authorisation_unavailable`."""
+
+    service: OtherService = Field(
+        description="Service in Consul. It gets a GET without a body, with `X-Forwarded-Method`, `-Uri`, `-Host`, "
+        "`-Proto` and `-For` of the request."
+    )
+    path: Path | None = Field(None, description="What it is asked at; left out: the request's own path and query.")
+    request_headers: Annotated[tuple[HeaderName, ...], Field(max_length=32)] = Field(
+        ("authorization",), description="Headers of the client that it gets to see."
+    )
+    headers: Annotated[dict[EditableHeaderName, HeaderName], Field(max_length=32), BeforeValidator(no_twins)] = Field(
+        {},
+        description="Header to the header of its answer that it carries upstream. What a client sends in such a header "
+        "is always removed. `require` sees the answer's headers as claims, by their names in lower case.",
+    )
+    refusal_headers: Annotated[tuple[EditableHeaderName, ...], Field(max_length=32)] = Field(
+        (), description="Headers of its 401 or 403 that go to the client; `WWW-Authenticate` of a 401 always does."
+    )
+    owner: HeaderName | None = Field(None, description="The header of its answer that names the sender, for the log.")
+    timeout: Annotated[float, Between(DURATION, "1ms", "1m")] = Field(
+        External("").timeout, description="For all of it, another attempt on another instance included."
+    )
+    forward: StrictBool = Field(False, description="Whether `Authorization` goes upstream; it is taken out otherwise.")
+
+    def value(self) -> External:
+        return External(
+            service=self.service,
+            path=self.path,
+            request_headers=tuple(name.lower() for name in self.request_headers),
+            headers=tuple((name, source.lower()) for name, source in self.headers.items()),
+            refusal_headers=tuple(name.lower() for name in self.refusal_headers),
+            owner=None if self.owner is None else self.owner.lower(),
+            timeout=self.timeout,
+            forward=self.forward,
+        )
+
+
 class MethodDocument(Document):
     """Exactly one of the fields."""
 
     jwt: JwtDocument | None = Field(None, description="A signed token.")
     api_key: ApiKeyDocument | None = Field(None, description="An API key.")
     basic: BasicDocument | None = Field(None, description="A user's name and password.")
+    external: ExternalDocument | None = Field(None, description="What another service says.")
 
     @validator(mode="after")
     def _one_kind(self) -> MethodDocument:
@@ -244,7 +294,7 @@ class MethodDocument(Document):
         return self
 
     def method(self) -> Method:
-        given = self.jwt or self.api_key or self.basic
+        given = self.jwt or self.api_key or self.basic or self.external
         assert given is not None
         return given.value()
 
@@ -258,6 +308,7 @@ class AuthDocument(Document):
     jwt: JwtDocument | None = Field(None, description="A signed token.")
     api_key: ApiKeyDocument | None = Field(None, description="An API key.")
     basic: BasicDocument | None = Field(None, description="A user's name and password.")
+    external: ExternalDocument | None = Field(None, description="What another service says.")
     any: Methods | None = Field(None, description="Several, in this order; the first that succeeds is enough.")
     all: Methods | None = Field(None, description="Several, of which all have to succeed; the first names the sender.")
     none: OnlyTrue | None = Field(None, description="`true`: nobody is asked, whatever the defaults say.")
@@ -279,7 +330,7 @@ class AuthDocument(Document):
         several = self.any or self.all
         if several is not None:
             return Authentication(tuple(each.method() for each in several), every=self.all is not None)
-        only = self.jwt or self.api_key or self.basic
+        only = self.jwt or self.api_key or self.basic or self.external
         assert only is not None
         return Authentication((only.value(),))
 

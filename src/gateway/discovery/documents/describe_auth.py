@@ -9,6 +9,7 @@ from gateway.core.authentication import (
     ApiKey,
     Authentication,
     Basic,
+    External,
     Headers,
     Jwt,
     KeySetFile,
@@ -41,6 +42,22 @@ def _method(method: Method) -> Described:
             return {"api_key": _place(method.place) | _rest(method.scopes, method.headers, forward=method.forward)}
         case Basic():
             return {"basic": _rest(method.scopes, method.headers, forward=method.forward)}
+        case External():
+            return {"external": _external(method)}
+
+
+def _external(external: External) -> Described:
+    described: Described = {
+        "service": external.service,
+        "path": external.path,
+        "request_headers": [*external.request_headers],
+        "headers": dict(external.headers),
+        "refusal_headers": [*external.refusal_headers],
+        "owner": external.owner,
+        "timeout": format_duration(external.timeout),
+        "forward": external.forward,
+    }
+    return {name: value for name, value in described.items() if value is not None}
 
 
 def _jwt(jwt: Jwt) -> Described:

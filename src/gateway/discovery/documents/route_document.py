@@ -12,7 +12,6 @@ from pydantic import (
     JsonValue,
     StrictBool,
     StrictInt,
-    ValidationInfo,
     model_validator,
 )
 
@@ -33,11 +32,11 @@ from gateway.discovery.documents.syntax import (
     Method,
     Name,
     OnlyTrue,
+    OtherService,
     Path,
     PathPrefix,
     Pattern,
     Require,
-    ServiceName,
     Text,
     When,
     no_twins,
@@ -125,14 +124,8 @@ class MatchDocument(Document):
 # --- where it sends -----------------------------------------------------------------------------------------------
 
 
-def _not_ourselves(name: str, info: ValidationInfo) -> str:
-    if isinstance(info.context, dict) and name == info.context.get("own_service"):
-        raise refusal("is the gateway's own service: its requests would go in a circle")
-    return name
-
-
 class BackendDocument(Document):
-    service: Annotated[ServiceName, AfterValidator(_not_ourselves)] = Field(description="Service in Consul.")
+    service: OtherService = Field(description="Service in Consul.")
     weight: Annotated[StrictInt, Field(ge=0, le=65535)] = Field(
         1, description="Share of the route's requests, relative to its other backends; 0 gets none."
     )

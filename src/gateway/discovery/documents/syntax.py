@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, JsonValue, StrictBool, StrictStr
+from pydantic import AfterValidator, Field, JsonValue, StrictBool, StrictStr, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from gateway.core.paths import BadPath, normalise
@@ -144,6 +144,12 @@ def _predicate(compile_source: Callable[[str], object]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _not_ourselves(name: str, info: ValidationInfo) -> str:
+    if isinstance(info.context, dict) and name == info.context.get("own_service"):
+        raise refusal("is the gateway's own service: its requests would go in a circle")
+    return name
+
+
 def _free_text(text: str) -> str:
     if _CONTROL(text):
         raise refusal("must not hold control characters")
@@ -183,6 +189,7 @@ EditableHeaderName = Annotated[StrictStr, Field(min_length=1, max_length=256), A
 HeaderValue = Annotated[StrictStr, Field(max_length=4096), AfterValidator(_header_value)]
 Method = Annotated[StrictStr, Field(min_length=1, max_length=32), AfterValidator(_method)]
 ServiceName = Annotated[StrictStr, Field(min_length=1, max_length=128), AfterValidator(_service_name)]
+OtherService = Annotated[ServiceName, AfterValidator(_not_ourselves)]
 Hostname = Annotated[StrictStr, Field(min_length=1, max_length=260), AfterValidator(_hostname)]
 Path = Annotated[StrictStr, Field(min_length=1, max_length=2048), AfterValidator(_normal_path)]
 PathPrefix = Annotated[StrictStr, Field(min_length=1, max_length=2048), AfterValidator(_prefix)]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gateway.core.authentication import ApiKey, Basic, Credential, Jwt
+from gateway.core.authentication import ApiKey, Basic, Credential, External, Jwt
 from gateway.core.authentication import Method as Policy
 from gateway.core.model import Route
 from gateway.pipeline.authentication.api_key import ApiKeyMethod
 from gateway.pipeline.authentication.basic import BasicMethod
 from gateway.pipeline.authentication.credentials import CredentialTable
+from gateway.pipeline.authentication.external import Ask, ExternalMethod
 from gateway.pipeline.authentication.jwt import JwtMethod
 from gateway.pipeline.authentication.key_sets import Fetch, KeySets
 from gateway.pipeline.authentication.live_keys import Time
@@ -25,8 +26,9 @@ MAX_VERIFIED = 10_000
 class Authenticators:
     """To be made in the event loop, and closed."""
 
-    def __init__(self, fetch: Fetch, time: Time) -> None:
+    def __init__(self, fetch: Fetch, time: Time, ask: Ask) -> None:
         self._time = time
+        self._ask = ask
         self._key_sets = KeySets(fetch, time)
         self._credentials = CredentialTable()
         self._verified: Verified[Proof] = Verified(MAX_VERIFIED)
@@ -59,3 +61,5 @@ class Authenticators:
                 return ApiKeyMethod(policy, self._credentials, self._time.wall)
             case Basic():
                 return BasicMethod(policy, self._credentials, self._passwords, self._time.wall)
+            case External():
+                return ExternalMethod(policy, self._ask)

@@ -23,13 +23,15 @@ class Proof:
 @dataclass(frozen=True, slots=True)
 class Denial:
     """`note` is for the log alone: whoever tries credentials learns nothing from an answer. `challenge` is the
-    `WWW-Authenticate` (RFC 9110 §11.6.1). `presented`: there was a credential of the method's kind."""
+    `WWW-Authenticate` (RFC 9110 §11.6.1). `presented`: there was a credential of the method's kind. `fields` go to the
+    client besides."""
 
     note: str
-    challenge: str
+    challenge: str | None
     reason: Reason = Reason.UNAUTHENTICATED
     presented: bool = True
     retry_after: float | None = None
+    fields: tuple[Field, ...] = ()
 
 
 Finding = Proof | Denial

@@ -9,7 +9,7 @@ from gateway.pipeline.authentication.places import Removal
 from gateway.pipeline.authentication.proof import Denial, Finding, Method, Proof
 from gateway.pipeline.stage import Answer, Call, ResponseHead, Verdict
 
-_URGENCY = (Reason.UNAUTHENTICATED, Reason.FORBIDDEN, Reason.QUEUE_FULL)
+_URGENCY = (Reason.UNAUTHENTICATED, Reason.FORBIDDEN, Reason.QUEUE_FULL, Reason.AUTHORISATION_UNAVAILABLE)
 """Which of several denials is told: the one that came furthest."""
 
 
@@ -66,12 +66,17 @@ class Authenticate:
 
 def _answer(denials: Sequence[Denial]) -> Answer:
     told = max(denials, key=lambda denial: (_URGENCY.index(denial.reason), denial.presented))
-    challenges = (told.challenge,) if told.reason is Reason.FORBIDDEN else tuple(each.challenge for each in denials)
-    if told.reason is Reason.QUEUE_FULL:
-        challenges = ()
+    challenges: Sequence[str | None] = ()
+    if told.reason is Reason.UNAUTHENTICATED:
+        challenges = [each.challenge for each in denials]
+    elif told.reason is Reason.FORBIDDEN:
+        challenges = [told.challenge]
     return Answer(
         reason=told.reason,
         note="; ".join(denial.note for denial in denials),
         retry_after=told.retry_after,
-        fields=tuple(("WWW-Authenticate", challenge) for challenge in dict.fromkeys(challenges)),
+        fields=(
+            *(("WWW-Authenticate", challenge) for challenge in dict.fromkeys(challenges) if challenge is not None),
+            *told.fields,
+        ),
     )
