@@ -46,6 +46,7 @@ from gateway.journal.writer import Journal
 from gateway.pipeline.authentication import Authenticators, Time
 from gateway.pipeline.authorisation import Authorisation
 from gateway.pipeline.rate_limits import RateLimits
+from gateway.pipeline.shadow import Copied, Shadowings
 from gateway.pipeline.stage import Pipelines
 from gateway.pipeline.stages import makers
 from gateway.pipeline.sticky_cookie import StickyCookies
@@ -56,6 +57,7 @@ from gateway.proxy.listener import Listener, require_c_parser
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.pooled_upstream import PooledUpstream
 from gateway.proxy.service_calls import ServiceCalls
+from gateway.proxy.shadows import Shadows
 from gateway.proxy.sockets import bind
 from gateway.proxy.upstream import Upstream
 from gateway.settings import Settings
@@ -195,8 +197,10 @@ class App:
             self._fetcher, Time(loop.time, time.time, asyncio.sleep, random.random), Asker(calls)
         )
         authorisation = Authorisation(compile_require, self._require_failed)
+        self._shadows = Shadows(calls, self._shadow_ended)
+        shadowings = Shadowings(random.random, self._shadows, self._shadow_ended)
         self._pipelines = Pipelines(
-            makers(self._authenticators, authorisation, self._rates, StickyCookies(tag), compile_groups)
+            makers(self._authenticators, authorisation, self._rates, StickyCookies(tag), shadowings, compile_groups)
         )
         redaction = Redaction(settings.redact_headers, settings.redact_query, settings.log_headers)
         self._sink = _Sink(
@@ -227,6 +231,7 @@ class App:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._admin.stop()
             await self._listener.stop()
+            await self._shadows.close()
             await self._upstream.close()
             await self._authenticators.close()
             await self._fetcher.close()
@@ -336,6 +341,9 @@ class App:
 
     def _steering_failed(self, route: str, field: str) -> None:
         self._metrics.predicate_failed(route, field)
+
+    def _shadow_ended(self, route: str, result: Copied) -> None:
+        self._metrics.shadow_ended(route, result.value)
 
     def _require_failed(self, route: str) -> None:
         self._metrics.predicate_failed(route, "require")

@@ -122,6 +122,13 @@ NARROW_BACKENDS = st.builds(
     _document(otherwise=st.sampled_from(["refuse", "any"])),
 )
 FALLBACKS = BACKENDS.map(lambda backend: backend | {"fallback": True})
+SHADOWS = _document(
+    tags=st.just(["next"]),
+    meta=st.just({"a": "b"}),
+    percent=PERCENTS,
+    buffer=SIZES,
+    timeout=DURATIONS,
+).map(lambda shadow: {"service": "next", **shadow})
 STICKY = st.sampled_from([{"cookie": "at"}, {"cookie": "at", "max_age": "1h"}, {"header": "X-Session"}])
 RATES = st.sampled_from(
     [
@@ -197,7 +204,7 @@ ROUTES = st.builds(
     lambda backends, fallbacks, rest: {"backends": [*backends, *fallbacks]} | rest,
     st.lists(BACKENDS | NARROW_BACKENDS, min_size=1, max_size=2),
     st.lists(FALLBACKS, max_size=1),
-    _document(filters=st.lists(FILTERS, max_size=3), sticky=STICKY, **REST),
+    _document(filters=st.lists(FILTERS, max_size=3), sticky=STICKY, shadow=SHADOWS, **REST),
 ) | st.builds(
     lambda answer, rest: answer | rest,
     REDIRECTS.map(lambda redirect: {"redirect": redirect}) | RESPONSES.map(lambda respond: {"respond": respond}),

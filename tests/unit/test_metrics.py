@@ -232,6 +232,7 @@ async def test_each_property_has_a_series_from_the_start_while_it_is_watched(met
 
 async def test_every_instrument_is_fed(metrics: Metrics) -> None:
     metrics.predicate_failed("orders", "when")
+    metrics.shadow_ended("orders", "answered")
     metrics.attempt_ended("orders", "reset", 0.01)
     metrics.circuit_changed("orders", CircuitState.OPEN)
     names = {name for name, _ in await _scrape(metrics)}

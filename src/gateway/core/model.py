@@ -151,6 +151,20 @@ class Sticky:
 
 
 @dataclass(frozen=True, slots=True)
+class Shadow:
+    """A service that gets copies of a route's requests; `tags` and `meta` as of a backend."""
+
+    service: str
+    tags: frozenset[str] = frozenset()
+    meta: tuple[tuple[str, str], ...] = ()
+    share: float = 1.0
+    """Of the requests, that are copied."""
+    buffer: int = 65536
+    """Bytes of the largest body that is."""
+    timeout: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
 class Timeouts:
     """Seconds; 0 is none. `request` spans the ticket's life until the response head, `attempt` one try until its
     head, `idle` a silence in either direction once streaming."""
@@ -240,6 +254,7 @@ class Route:
     limits: Limits = Limits()
     when_empty: WhenEmpty = WhenEmpty()
     sticky: Sticky | None = None
+    shadow: Shadow | None = None
     networks: Networks = EVERYWHERE
     cors: Cors = NO_CORS
     pass_escaped_slashes: bool = False
@@ -255,7 +270,8 @@ class Route:
     def services(self) -> frozenset[str]:
         """All whose instances it needs."""
         asked = frozenset[str]() if self.auth is None else self.auth.services()
-        return asked | {backend.service for backend in self.backends}
+        copied = frozenset[str]() if self.shadow is None else {self.shadow.service}
+        return asked | copied | {backend.service for backend in self.backends}
 
     def __post_init__(self) -> None:
         says = any(backend.instances or backend.prefer for backend in self.backends)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pydantic import JsonValue
 
@@ -42,6 +42,16 @@ ForInstance = Callable[[Instance, RequestHead], None]
 """Changes what one attempt sends; another attempt begins with what the stages left."""
 
 
+class Received(NamedTuple):
+    """What came of a request's body: all of it, if it is `whole`; None where it has none."""
+
+    body: bytes | None
+    whole: bool
+
+
+Afterwards = Callable[[Received], None]
+
+
 @dataclass(slots=True)
 class Call:
     """One request on its way through its route's stages. `facts` are the client's; the rest goes upstream."""
@@ -68,6 +78,8 @@ class Call:
     """Verified."""
     for_instance: tuple[ForInstance, ...] = ()
     """What can be said only once an instance is picked."""
+    afterwards: Afterwards | None = None
+    """Called once the request is over, if any instance got it."""
 
 
 @dataclass(slots=True)

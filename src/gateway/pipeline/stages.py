@@ -11,6 +11,7 @@ from gateway.pipeline.cors import CrossOrigin
 from gateway.pipeline.networks import NetworkRules
 from gateway.pipeline.path_edits import CompileGroups
 from gateway.pipeline.rate_limits import RateLimits
+from gateway.pipeline.shadow import Shadowings
 from gateway.pipeline.sizes import Sizes
 from gateway.pipeline.stage import Maker
 from gateway.pipeline.sticky_cookie import StickyCookies
@@ -22,6 +23,7 @@ def makers(
     authorisation: Authorisation,
     rates: RateLimits,
     sticky: StickyCookies,
+    shadowings: Shadowings,
     compile_groups: CompileGroups,
 ) -> Sequence[Maker]:
     """Preflights come without credentials, and are answered before anybody asks for them. Rates that need no credential
@@ -43,4 +45,5 @@ def makers(
         rates.of_authenticated,
         sticky.of,
         transform,
+        shadowings.of,
     )

@@ -56,6 +56,10 @@ class RequestBody:
     def complete(self) -> bool:
         return self._content.is_eof() and self._content.exception() is None
 
+    def kept(self) -> bytes | None:
+        """The whole body, if it has come and was small enough to be kept."""
+        return b"".join(self._kept) if self.complete and self.replayable else None
+
     def whole(self) -> bytes | None:
         if not self.complete or not self._prompt or self._kept_size < self.received:
             return None

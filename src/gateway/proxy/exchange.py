@@ -20,7 +20,7 @@ from gateway.core.model import Instance, Outcome, Reason, Route
 from gateway.core.paths import has_escaped_slash
 from gateway.core.tickets import Attempt, Broken, Deliver, Failure, Head, Reject, Send, Ticket
 from gateway.pipeline.cors import preflighted
-from gateway.pipeline.stage import Answer, Call, RequestHead, ResponseHead, Stage, Verdict
+from gateway.pipeline.stage import Answer, Call, Received, RequestHead, ResponseHead, Stage, Verdict
 from gateway.proxy.bodies import RequestBody
 from gateway.proxy.client_connection import ClientConnection
 from gateway.proxy.conductor import Waiting
@@ -235,7 +235,7 @@ class Exchange:
         self._body = RequestBody(
             self._content,
             inbound.head.length,
-            keep=route.retry.buffer if route.retry.attempts > 1 else 0,
+            keep=_kept_of(route),
             limit=route.limits.body,
             idle=route.timeouts.idle,
             grace=options.body_grace,
@@ -527,8 +527,15 @@ class Exchange:
                 self._awaited.close()
         if self._sent is not None:
             self._sent.close()
+        if self._call is not None and self._call.afterwards is not None and self._trace:
+            self._call.afterwards(self._received())
         self._forwarder.ended(self._record())
         self._connection.exchange_ended(self._content, keep_alive=self.keep_alive)
+
+    def _received(self) -> Received:
+        body = self._body
+        kept = None if body is None else body.kept()
+        return Received(kept, whole=body is None or kept is not None)
 
     # --- the record ---
 
@@ -583,3 +590,9 @@ class Exchange:
 
 async def _verdict(given: Verdict | Awaitable[Verdict]) -> Verdict:
     return given if given is None or isinstance(given, Answer) else await given
+
+
+def _kept_of(route: Route) -> int:
+    """How many bytes of a body are of use after they were sent once."""
+    retried = route.retry.buffer if route.retry.attempts > 1 else 0
+    return retried if route.shadow is None else max(retried, route.shadow.buffer)

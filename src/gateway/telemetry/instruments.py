@@ -31,6 +31,7 @@ COUNTERS = (
     Instrument(
         "gateway.predicate.errors", "", "Predicates of a route that failed while they were evaluated, by its field."
     ),
+    Instrument("gateway.shadow.requests", "", "Copies for a route's shadow, by what became of them."),
     Instrument("gateway.view.wakeups", "", "Answers of Consul to a view's blocking queries."),
     Instrument("gateway.view.wakeups.empty", "", "Those of them that changed nothing."),
     Instrument("gateway.view.throttled", "", "Times that a view's token bucket made it wait."),

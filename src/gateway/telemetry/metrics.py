@@ -69,6 +69,7 @@ class Metrics:
         self._failures: Counter[tuple[str, str]] = Counter()
         self._changes: Counter[tuple[str, CircuitState]] = Counter()
         self._predicate_errors: Counter[tuple[str, str]] = Counter()
+        self._copies: Counter[tuple[str, str]] = Counter()
         self._build = {"version": __version__, "id": gateway_id, "mode": mode, "python": platform.python_version()}
         self._started = time.time()
         self._readings: Mapping[str, list[Observation]] = {}
@@ -112,6 +113,10 @@ class Metrics:
         """Counts an evaluation without a result. `where` is the field of the route that holds the predicate."""
         self._predicate_errors[route, where] += 1
 
+    def shadow_ended(self, route: str, result: str) -> None:
+        """Counts a copy for a route's shadow. `result` is of a closed set."""
+        self._copies[route, result] += 1
+
     async def render(self) -> bytes:
         """The text for Prometheus (see `CONTENT_TYPE`). Scrapes at the same time share one rendering."""
         if self._rendering is None:
@@ -138,7 +143,12 @@ class Metrics:
         services = self._sources.services().keys()
         self._server.keep(lambda labels: labels[0] in routes)
         self._client.keep(lambda labels: labels[0] in services)
-        for counted, kept in ((self._failures, services), (self._changes, services), (self._predicate_errors, routes)):
+        for counted, kept in (
+            (self._failures, services),
+            (self._changes, services),
+            (self._predicate_errors, routes),
+            (self._copies, routes),
+        ):
             for key in [key for key in counted if key[0] not in kept]:
                 del counted[key]
 
@@ -159,6 +169,10 @@ class Metrics:
             "gateway.predicate.errors": [
                 Observation(count, {"route": route, "where": where})
                 for (route, where), count in self._predicate_errors.items()
+            ],
+            "gateway.shadow.requests": [
+                Observation(count, {"route": route, "result": result})
+                for (route, result), count in self._copies.items()
             ],
         }
         return own | read(self._sources)

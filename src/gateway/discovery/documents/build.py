@@ -34,6 +34,7 @@ def build_route(name: str, version: int, document: RouteDocument, defaults: Rout
         version=version,
         backends=tuple(_backend(backend) for backend in document.backends),
         sticky=None if document.sticky is None else document.sticky.value(),
+        shadow=None if document.shadow is None else document.shadow.value(),
         matches=tuple(_match(match) for match in document.match),
         hostnames=tuple(dict.fromkeys(document.hostnames)),
         when=document.when,

@@ -22,8 +22,9 @@ def conflicts_within(document: RouteDocument) -> Sequence[Problem]:
     if len(given) > 1:
         return [Problem((given[1],), f"a route has only one of {', '.join(_DESTINATIONS)}")]
     unused = [] if given == ["backends"] else _unused_filters(document.filters)
-    if given != ["backends"] and document.sticky is not None:
-        unused.append(Problem(("sticky",), "no instance takes part in what a route answers itself"))
+    if given != ["backends"]:
+        of_instances = [name for name in ("sticky", "shadow") if name in document.model_fields_set]
+        unused += [Problem((name,), "no instance takes part in what a route answers itself") for name in of_instances]
     return [*unused, *_escaped_slashes(document)]
 
 

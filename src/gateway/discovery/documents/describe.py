@@ -27,6 +27,7 @@ from gateway.discovery.documents.answer_document import describe_answer
 from gateway.discovery.documents.describe_auth import describe_auth
 from gateway.discovery.documents.filters_document import describe_filter
 from gateway.discovery.documents.model import Described
+from gateway.discovery.documents.shadow_document import describe_shadow
 from gateway.discovery.documents.sticky_document import describe_sticky
 from gateway.discovery.documents.units import format_duration, format_percent, format_size
 
@@ -45,6 +46,8 @@ def describe(route: Route) -> Described:
         described["backends"] = [_backend(backend) for backend in route.backends]
         if route.sticky is not None:
             described["sticky"] = describe_sticky(route.sticky)
+        if route.shadow is not None:
+            described["shadow"] = describe_shadow(route.shadow)
     else:
         described |= describe_answer(route.answer)
     if route.filters:

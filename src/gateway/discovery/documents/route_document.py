@@ -23,6 +23,7 @@ from gateway.discovery.documents.filters_document import FilterDocument
 from gateway.discovery.documents.limits_document import LimitsDocument
 from gateway.discovery.documents.model import Document, at_most_one, exactly_one, overlaid
 from gateway.discovery.documents.networks_document import NetworksDocument
+from gateway.discovery.documents.shadow_document import ShadowDocument
 from gateway.discovery.documents.sticky_document import StickyDocument
 from gateway.discovery.documents.syntax import (
     HeaderName,
@@ -269,6 +270,9 @@ class RouteDocument(Document):
     ] = Field((), description="The services that take the requests, by weight; or else `redirect` or `respond`.")
     sticky: StickyDocument | None = Field(
         None, description="What keeps a client on one instance, and so on one backend; left out: nothing."
+    )
+    shadow: ShadowDocument | None = Field(
+        None, description="A service that gets copies of the requests; left out: none."
     )
     redirect: RedirectDocument | None = Field(
         None, description="Instead of backends: the gateway sends clients elsewhere itself."
