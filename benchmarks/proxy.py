@@ -1,153 +1,197 @@
-"""Requests a second through the data plane, against a plain aiohttp proxy (web.Server and ClientSession).
+"""The data plane beside others, in one run: throughput, latencies, CPU for each request, memory; ratios with targets.
 
-    python benchmarks/proxy.py [SECONDS] [CONNECTIONS]
+    python -m benchmarks.proxy [--quick] [--record FOLDER]
 
-Needs `wrk` (Debian has it). One process each for the instance and each proxy, on loopback; what counts is the ratio.
+An nginx on loopback is asked directly, and through nginx and HAProxy (one process, one thread each), a bare forwarder
+of aiohttp, this gateway with its defaults, and with its whole pipeline on; the gateways run on a real Consul. What is
+not installed is skipped by name; without wrk and nginx, which Debian has, nothing can be measured. Rounds go through
+all peers in turn, so that what disturbs the machine disturbs everybody. Ends with 1 where a ratio misses its target.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import os
-import random
-import re
-import shutil
-import subprocess
 import sys
-from collections.abc import Awaitable, Callable
-from multiprocessing import Pipe, Process
-from multiprocessing.connection import Connection
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import uvloop
-from aiohttp import ClientSession, DummyCookieJar, TCPConnector, web
-from yarl import URL
 
-from gateway.core.gateway import Gateway
-from gateway.core.model import Backend, Connect, Instance, InstanceKey, Route, ServicePolicy
-from gateway.discovery.regex import compile_full_match
-from gateway.pipeline.stage import Pipelines
-from gateway.proxy.conductor import Conductor
-from gateway.proxy.listener import Listener
-from gateway.proxy.options import ProxyOptions
-from gateway.proxy.pooled_upstream import PooledUpstream
-from gateway.proxy.records import RequestRecord
+from benchmarks.harness import load, peers, report
+from benchmarks.harness.figures import Figure, Ratio, Target, percentile
+from benchmarks.harness.peers import Field, Peer
+from benchmarks.harness.processes import cpu_seconds, resident_bytes
+from benchmarks.harness.report import Measured, Results
 
-_BODY = b"x" * 64
-_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 64\r\n\r\n" + _BODY
-
-Serve = Callable[[int], Awaitable[int]]
+_MIB = 1 << 20
+_SMALL, _DOWNLOAD, _UPLOAD = "GET, 64 bytes", "download, 1 MiB", "upload, 1 MiB"
 
 
-class _Instance(asyncio.Protocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        self._transport.write(_ANSWER * data.count(b"\r\n\r\n"))
-
-
-async def instance(_: int) -> int:
-    server = await asyncio.get_running_loop().create_server(_Instance, "127.0.0.1", 0)
-    return int(server.sockets[0].getsockname()[1])
+@dataclass(frozen=True)
+class Scenario:
+    name: str
+    path: str = "/small"
+    connections: int = 32
+    body: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    idle: int = 0
+    """Connections that are open beside the load, and idle."""
 
 
-class _Deaf:
-    def view_age(self, service: str) -> float | None:  # noqa: ARG002
-        return None
-
-    def request_ended(self, record: RequestRecord) -> None:
-        pass
-
-
-async def gateway(port: int) -> int:
-    core = Gateway(compile_full_match, random.random)
-    conductor = Conductor(core, asyncio.get_running_loop().time)
-    conductor.apply_routes([Route("orders", 1, (Backend("orders"),))])
-    conductor.apply_policies({"orders": ServicePolicy("orders", connect=Connect(timeout=2))})
-    instances = [Instance(InstanceKey("dc1", "n", name), "orders", "127.0.0.1", port) for name in "ab"]
-    conductor.apply_view("orders", instances)
-    options = ProxyOptions(gateway_id="bench", host="127.0.0.1", port=0)
-    pipelines = Pipelines(())
-    listener = Listener(conductor, pipelines, PooledUpstream(options), options, _Deaf())
-    await listener.start()
-    return listener.port
+SCENARIOS = (
+    Scenario(_SMALL),
+    Scenario("POST, 10 KiB", "/upload", body=10 * 1024),
+    Scenario(_DOWNLOAD, "/large", connections=8),
+    Scenario(_UPLOAD, "/upload", connections=8, body=_MIB),
+    Scenario("a connection for each request", headers={"Connection": "close"}),
+    Scenario("GET, 64 bytes, beside 1,000 idle connections", idle=1000),
+)
+IDLE_CONNECTIONS = 10_000
 
 
-async def plain(port: int) -> int:
-    session = ClientSession(
-        connector=TCPConnector(limit=0), cookie_jar=DummyCookieJar(), auto_decompress=False, trust_env=False
-    )
-
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        url = URL(f"http://127.0.0.1:{port}{request.raw_path}", encoded=True)
-        async with session.request(request.method, url, headers=request.headers, allow_redirects=False) as response:
-            return web.Response(status=response.status, headers=response.headers, body=await response.read())
-
-    server = web.Server(handle, access_log=None)
-    sockets = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
-    return int(sockets.sockets[0].getsockname()[1])
+@dataclass(frozen=True)
+class Effort:
+    seconds: float
+    rounds: int
 
 
-def _process(serve: Serve, port: int, told: Connection) -> None:
-    async def main() -> None:
-        told.send(await serve(port))
-        await asyncio.Event().wait()
+class Bench:
+    def __init__(self, around: Field, folder: Path, effort: Effort) -> None:
+        self._around = around
+        self._folder = folder
+        self._effort = effort
+        self.results: Results = {}
+        self.ratios: list[Ratio] = []
 
-    uvloop.run(main())
+    async def run(self) -> None:
+        for scenario in SCENARIOS:
+            await self._closed(scenario)
+        self._compare()
+        await self._steady()
+        await self._websocket()
+        await self._idle_memory()
 
+    async def _closed(self, scenario: Scenario) -> None:
+        by_peer = self.results.setdefault(scenario.name, {})
+        for number in range(self._effort.rounds):
+            _say(f"{scenario.name}, round {number + 1} of {self._effort.rounds}")
+            for peer in self._around.peers.values():
+                await self._once(peer, scenario, by_peer.setdefault(peer.name, Measured()))
 
-def _start(serve: Serve, port: int = 0) -> tuple[Process, int]:
-    here, there = Pipe()
-    process = Process(target=_process, args=(serve, port, there), daemon=True)
-    process.start()
-    return process, here.recv()
+    async def _once(self, peer: Peer, scenario: Scenario, into: Measured) -> None:
+        async with AsyncExitStack() as stack:
+            if scenario.idle and peer.pid is not None:
+                await stack.enter_async_context(load.idle(peer.port, scenario.idle, peer.headers))
+            port = peer.upload_port if scenario.body and peer.upload_port is not None else peer.port
+            before = 0.0 if peer.pid is None else cpu_seconds(peer.pid)
+            found = await asyncio.to_thread(
+                load.closed,
+                f"http://127.0.0.1:{port}{scenario.path}",
+                connections=scenario.connections,
+                seconds=self._effort.seconds,
+                headers={**peer.headers, **scenario.headers},
+                folder=self._folder,
+                body=scenario.body,
+            )
+            into.loads.append(found)
+            if peer.pid is not None:
+                into.cpu.append((cpu_seconds(peer.pid) - before) / found.requests)
+                into.memory = max(into.memory, resident_bytes(peer.pid))
 
-
-def _cpu_seconds(process: Process) -> float:
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _measure(process: Process, port: int, seconds: int, connections: int) -> tuple[float, float]:
-    """Requests a second, and microseconds of the proxy's CPU for each."""
-    before = _cpu_seconds(process)
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"http://127.0.0.1:{port}/a"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    if "Non-2xx" in said or "Socket errors" in said:
-        raise SystemExit(said)
-    rate = re.search(r"Requests/sec:\s+([0-9.]+)", said)
-    count = re.search(r"(\d+) requests in", said)
-    assert rate is not None
-    assert count is not None
-    return float(rate[1]), (_cpu_seconds(process) - before) / int(count[1]) * 1e6
-
-
-def main() -> None:
-    if shutil.which("wrk") is None:
-        print("wrk is missing: skipped")
-        return
-    seconds, connections = (int(value) for value in [*sys.argv[1:], "4", "32"][:2])
-    origin, port = _start(instance)
-    ours, our_port = _start(gateway, port)
-    theirs, their_port = _start(plain, port)
-    try:
-        rounds = [
-            (_measure(ours, our_port, seconds, connections), _measure(theirs, their_port, seconds, connections))
-            for _ in range(3)
+    def _compare(self) -> None:
+        small = self.results[_SMALL]
+        gateway, whole, bare, nginx = (small[name] for name in ("gateway", "whole pipeline", "forwarder", "nginx"))
+        self.ratios += [
+            Ratio("throughput_to_aiohttp", gateway.rate.over(bare.rate), Target(at_least=3.0)),
+            Ratio("throughput_to_nginx", gateway.rate.over(nginx.rate), Target(at_least=0.5)),
         ]
-    finally:
-        for process in (ours, theirs, origin):
-            process.terminate()
-            process.join()
-    for (our_rate, our_cpu), (their_rate, their_cpu) in rounds:
-        print(
-            f"gateway {our_rate:6.0f}/s {our_cpu:4.0f} us CPU   "
-            f"plain aiohttp {their_rate:6.0f}/s {their_cpu:4.0f} us CPU   "
-            f"ratio {our_rate / their_rate:.2f} by rate, {their_cpu / our_cpu:.2f} by CPU"
-        )
+        for name, scenario in (("download_to_nginx", _DOWNLOAD), ("upload_to_nginx", _UPLOAD)):
+            mine, its = (self.results[scenario][peer].rate for peer in ("gateway", "nginx"))
+            self.ratios.append(Ratio(name, mine.over(its), Target(at_least=0.7)))
+        self.ratios.append(Ratio("cpu_whole_pipeline_to_bare_route", whole.cpu_each.over(gateway.cpu_each)))
+
+    async def _steady(self) -> None:
+        """Latencies at one rate for both, which the slower of them can keep up with."""
+        bare, gateway = self._around.peers["forwarder"], self._around.peers["gateway"]
+        rate = self.results[_SMALL]["forwarder"].rate.middle / 2
+        found: dict[str, list[float]] = {bare.name: [], gateway.name: []}
+        for number in range(self._effort.rounds):
+            _say(f"at {rate:.0f} requests a second, round {number + 1} of {self._effort.rounds}")
+            for peer in (bare, gateway):
+                latencies = await load.steady(peer.port, rate=rate, seconds=self._effort.seconds * 2)
+                found[peer.name].append(percentile(latencies, 0.99))
+        mine, its = (Figure(tuple(found[peer.name])) for peer in (gateway, bare))
+        told = f"gateway {mine.middle * 1e3:.2f} ms, aiohttp {its.middle * 1e3:.2f} ms"
+        print(f"p99 at {rate:.0f} requests a second: {told}")
+        self.ratios.append(Ratio("p99_to_aiohttp_at_one_rate", mine.over(its), Target(at_most=0.6)))
+
+    async def _websocket(self) -> None:
+        peers = [peer for peer in self._around.peers.values() if peer.speaks_websocket and not peer.headers]
+        rates: dict[str, list[float]] = {peer.name: [] for peer in peers}
+        for number in range(self._effort.rounds):
+            _say(f"WebSocket, round {number + 1} of {self._effort.rounds}")
+            for peer in peers:
+                rates[peer.name].append(await load.echoes(peer.port, connections=16, seconds=self._effort.seconds))
+        told = ", ".join(f"{name} {Figure(tuple(each)).middle:.0f}" for name, each in rates.items())
+        print(f"WebSocket frames of 64 bytes there and back a second, by a client in Python: {told}")
+        mine, its = (Figure(tuple(rates[name])) for name in ("gateway", "nginx"))
+        self.ratios.append(Ratio("websocket_to_nginx", mine.over(its)))
+
+    async def _idle_memory(self) -> None:
+        gateway = self._around.peers["gateway"]
+        assert gateway.pid is not None
+        before = resident_bytes(gateway.pid)
+        async with load.idle(gateway.port, IDLE_CONNECTIONS, {}):
+            during = resident_bytes(gateway.pid)
+        told = f"with {IDLE_CONNECTIONS:,} idle connections {during / _MIB:.0f} MiB"
+        print(f"memory of the gateway: {before / _MIB:.0f} MiB, {told}")
+        figure = Figure((during / _MIB,))
+        self.ratios.append(Ratio("mib_with_10000_idle_connections", figure, Target(at_most=250.0)))
+
+
+def _say(what: str) -> None:
+    print(f"  {what}", file=sys.stderr, flush=True)
+
+
+def _missing() -> Sequence[str]:
+    return [name for name in ("wrk", "nginx") if peers.program(name) is None]
+
+
+def _told(ratios: Iterable[Ratio]) -> bool:
+    """Prints them; whether all targets are met."""
+    missed = [ratio for ratio in ratios if not ratio.met]
+    for ratio in ratios:
+        print(f"{ratio}  (rounds differ by {ratio.figure.spread:.0%})")
+    for ratio in missed:
+        print(f"missed: {ratio.name} is {ratio.figure.middle:.2f}, to be {ratio.target}", file=sys.stderr)
+    return not missed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one second and two rounds of each")
+    parser.add_argument("--record", metavar="FOLDER", type=Path, help="write benchmarks.md and its chart there")
+    asked = parser.parse_args()
+    if missing := _missing():
+        print(f"skipped: {' and '.join(missing)} not installed")
+        return 0
+    effort = Effort(1.0, 2) if asked.quick else Effort(3.0, 3)
+    with tempfile.TemporaryDirectory(prefix="gateway-bench-") as name, peers.started(Path(name)) as around:
+        for peer in around.skipped:
+            print(f"skipped: {peer} is not installed")
+        print("skipped: two workers, which the gateway does not have yet")
+        bench = Bench(around, Path(name), effort)
+        uvloop.run(bench.run())
+    print(report.tables(bench.results))
+    met = _told(bench.ratios)
+    if asked.record is not None:
+        report.record(asked.record, bench.results, bench.ratios)
+    return 0 if met else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
