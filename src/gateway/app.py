@@ -10,6 +10,8 @@ import os
 import random
 import secrets
 import signal
+import socket
+import ssl
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
@@ -37,6 +39,7 @@ from gateway.discovery.predicates import compile_instances, compile_require, com
 from gateway.discovery.regex import compile_full_match, compile_groups
 from gateway.discovery.service import Discovery, DiscoveryOptions
 from gateway.discovery.snapshot import Snapshot
+from gateway.discovery.token import TokenSource
 from gateway.discovery.view import ViewState
 from gateway.journal import checkpoint
 from gateway.journal.monitor import Monitor
@@ -51,16 +54,18 @@ from gateway.pipeline.stage import Pipelines
 from gateway.pipeline.stages import makers
 from gateway.pipeline.sticky_cookie import StickyCookies
 from gateway.proxy.asking import Asker
+from gateway.proxy.certificate_files import CertificateFiles, TlsOptions
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.fetching import Fetcher
 from gateway.proxy.listener import Listener, require_c_parser
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.pooled_upstream import PooledUpstream
+from gateway.proxy.server_certificates import CertificateStanding, ServerCertificates
 from gateway.proxy.service_calls import ServiceCalls
 from gateway.proxy.shadows import Shadows
 from gateway.proxy.sockets import bind
 from gateway.proxy.upstream import Upstream
-from gateway.settings import Settings
+from gateway.settings import Address, Settings, SettingsError
 from gateway.telemetry import logs
 from gateway.telemetry.access import AccessLog
 from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
@@ -82,8 +87,8 @@ _DISCOVERY_RESTART = 1.0
 def run(settings: Settings) -> None:
     """Runs a gateway until SIGTERM or SIGINT, and returns when it has drained; a second signal ends it at once.
 
-    Raises ListenError, JournalError or OSError where a port or a file cannot be had, ValueError for `CONSUL_*` that
-    make no sense.
+    Raises ListenError, TlsError, JournalError or OSError where a port or a file cannot be had, SettingsError where the
+    token's file holds none, ValueError for `CONSUL_*` that make no sense.
     """
     logs.configure(settings.log_level, settings.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -163,10 +168,12 @@ class App:
     """One gateway process with one worker."""
 
     def __init__(self, settings: Settings) -> None:
-        """To be made in the event loop. Raises ListenError or JournalError where the port or the file cannot be had."""
+        """To be made in the event loop. Raises what `run` does."""
         require_c_parser()
         self._settings = settings
         loop = asyncio.get_running_loop()
+        admin_token = _admin_token(settings)
+        self._certificates = _certificates(settings)
         proxy_options = _proxy_options(settings)
         self._draining = asyncio.Event()
         self._first_view = asyncio.Event()
@@ -194,7 +201,10 @@ class App:
         self._fetcher = Fetcher(AddressPolicy(denied=settings.denied_addresses).check)
         calls = ServiceCalls(self._conductor, self._upstream)
         self._authenticators = Authenticators(
-            self._fetcher, Time(loop.time, time.time, asyncio.sleep, random.random), Asker(calls)
+            self._fetcher,
+            Time(loop.time, time.time, asyncio.sleep, random.random),
+            Asker(calls),
+            certificates=settings.tls_client_ca is not None,
         )
         authorisation = Authorisation(compile_require, self._require_failed)
         self._shadows = Shadows(calls, self._shadow_ended)
@@ -210,8 +220,11 @@ class App:
         self._metrics = Metrics(self._metric_sources(), gateway_id=settings.gateway_id, mode=settings.mode)
         self._spans = _span_export(settings, redaction)
         observer = Observer(self._metrics, self._access, redaction, self._view_age, self._spans)
-        self._listener = Listener(self._conductor, self._pipelines, self._upstream, proxy_options, observer)
-        self._admin = AdminServer(self, settings.admin_listen.host, settings.admin_listen.port)
+        self._listener = Listener(
+            self._conductor, self._pipelines, self._upstream, proxy_options, observer, self._certificates
+        )
+        token = None if admin_token is None else admin_token.current
+        self._admin = AdminServer(self, settings.admin_listen.host, settings.admin_listen.port, token)
 
     async def run(self) -> None:
         """Serves from the first full view of Consul on, or from the snapshot's, until it has drained."""
@@ -222,6 +235,8 @@ class App:
         tasks: list[asyncio.Task[None]] = [asyncio.create_task(self._discover())]
         if settings.mode == "sidecar":
             tasks.append(asyncio.create_task(self._prefer_own_node()))
+        if self._certificates is not None:
+            tasks.append(asyncio.create_task(self._certificates.follow()))
         try:
             if await self._became_ready():
                 await self._serve()
@@ -283,9 +298,8 @@ class App:
         await self._listener.start()
         self._ready = True
         await self._discovery.register()
-        logger.info(
-            "The gateway serves.", extra={"listen": f"{settings.listen}", "routes": len(self._core.table.routes)}
-        )
+        where = {"listen": str(settings.listen or "off"), "tls_listen": str(settings.tls_listen or "off")}
+        logger.info("The gateway serves.", extra={**where, "routes": len(self._core.table.routes)})
         await self._draining.wait()
         logger.info(
             "The gateway drains.", extra={"drain_time": settings.drain_time, "in_flight": self._listener.in_flight}
@@ -389,6 +403,9 @@ class App:
         off = DutyState("", done=False, error=None)
         return ConsulStanding(self._consul_address, duties.get("registration", off), duties.get("status", off))
 
+    def certificates(self) -> Sequence[CertificateStanding]:
+        return () if self._certificates is None else self._certificates.standings()
+
     def readiness(self) -> Readiness:
         draining, max_age = self.draining, self._settings.ready_max_age
         return judge(self.views(), started=self._ready, draining=draining, max_age=max_age)
@@ -416,6 +433,8 @@ class App:
             violations=lambda: self._violations.counts if self._settings.monitor else {},
             connections=lambda: self._listener.connections,
             connections_dropped=lambda: self._listener.connections_dropped,
+            certificates=self.certificates,
+            handshake_failures=lambda: self._listener.handshake_failures,
             ready=lambda: self.readiness().ready,
         )
 
@@ -439,11 +458,47 @@ def _span_export(settings: Settings, redaction: Redaction) -> SpanExport | None:
     return SpanExport(exporter, SpanMaker(redaction, service=settings.service, gateway_id=settings.gateway_id))
 
 
+def _admin_token(settings: Settings) -> TokenSource | None:
+    """Raises SettingsError where there should be one, and is none: the admin surface would let nobody in."""
+    given, file = settings.admin_token, settings.admin_token_file
+    if given is None and file is None:
+        return None
+    source = TokenSource(None if given is None else given.get_secret_value(), file, what="admin token")
+    if source.current() is None:
+        raise SettingsError([f"admin_token_file: {file} holds no token that can be read"])
+    return source
+
+
+_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+
+def _certificates(settings: Settings) -> ServerCertificates | None:
+    """Raises TlsError."""
+    if settings.tls_listen is None:
+        return None
+    return ServerCertificates(
+        TlsOptions(
+            certificates=tuple(CertificateFiles(pair.certificate, pair.key) for pair in settings.tls_certificates),
+            min_version=_VERSIONS[settings.tls_min_version],
+            client_ca=settings.tls_client_ca,
+            client_crl=settings.tls_client_crl,
+            client_required=settings.tls_client_certificates == "required",
+        )
+    )
+
+
+def _bound(settings: Settings, address: Address | None, flag: str) -> socket.socket | None:
+    """Raises ListenError."""
+    return None if address is None else bind(settings.host_of(address), address.port, flag)
+
+
 def _proxy_options(settings: Settings) -> ProxyOptions:
-    """Raises ListenError where the proxy's port cannot be had."""
+    """Raises ListenError where one of the proxy's ports cannot be had."""
     return ProxyOptions(
         gateway_id=settings.gateway_id,
-        listening_socket=bind(settings.listen_host, settings.listen.port, "--listen"),
+        port=None,
+        listening_socket=_bound(settings, settings.listen, "--listen"),
+        tls_socket=_bound(settings, settings.tls_listen, "--tls-listen"),
         trusted_hops=settings.trusted_hops,
         trace_ratio=settings.trace_ratio,
         max_connections=settings.max_connections,

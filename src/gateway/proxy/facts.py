@@ -46,9 +46,18 @@ class Message(Protocol):
     def should_close(self) -> bool: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """Where clients come in: what they speak there, `http` or `https`, and the port."""
+
+    scheme: str
+    port: int
+
+
 class Peer(Protocol):
     """The connection that a request came on."""
 
+    entrance: Entrance
     peer: str
     """The address at its other end."""
     known: KnownHead | None
@@ -110,8 +119,6 @@ class Reader:
         self._options = options
         self._forwarding = forwarding
         self._wall_clock = wall_clock
-        self.port = options.port
-        """The one that clients reach us at."""
 
     def read(self, message: Message, connection: Peer) -> Inbound:
         """Leaves what the header fields came to with the connection."""
@@ -125,7 +132,7 @@ class Reader:
             raise Refused(Reason.METHOD_NOT_ALLOWED, close=True)
         head = connection.known
         if head is None or head.received != message.raw_headers or (head.version == "1.1") != (version == (1, 1)):
-            head = connection.known = self._learn(message, connection.peer)
+            head = connection.known = self._learn(message, connection.peer, connection.entrance)
         path, query = _target(message.path, head.host)
         upgrade, headers = None, head.headers
         if head.handshake is not None and method == "GET":
@@ -136,7 +143,7 @@ class Reader:
         keep_alive = head.reusable and not message.should_close
         return Inbound(facts, head, f"?{query}" if query is not None else "", upgrade, keep_alive)
 
-    def _learn(self, message: Message, peer: str) -> KnownHead:
+    def _learn(self, message: Message, peer: str, entrance: Entrance) -> KnownHead:
         forwarding, options = self._forwarding, self._options
         version = "1.1" if message.version == (1, 1) else "1.0"
         headers = message.headers
@@ -162,10 +169,10 @@ class Reader:
                 handshake = FieldMap([*sifted.passed, ("Upgrade", _WEBSOCKET)])
             # What follows an upgrade that nobody makes is lost to the parser.
             reusable = headers["Upgrade"].lower() == _WEBSOCKET
-        client_ip, scheme = forwarding.client_ip(peer, hops), forwarding.scheme(peer, hops)
+        client_ip, scheme = forwarding.client_ip(peer, hops), forwarding.scheme(peer, hops, entrance.scheme)
         fields = (
             *sifted.passed,
-            *forwarding.fields(peer, client_ip, "http", host, self.port, hops),
+            *forwarding.fields(peer, client_ip, entrance.scheme, host, entrance.port, hops),
             ("Via", via.extended(hops.get("via", ()), options.gateway_id, version)),
         )
         return KnownHead(
