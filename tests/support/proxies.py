@@ -18,6 +18,8 @@ from gateway.proxy.listener import Listener
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.pooled_upstream import PooledUpstream
 from gateway.proxy.records import RequestRecord
+from gateway.proxy.server_certificates import ServerCertificates
+from gateway.proxy.sockets import bind
 from tests.support.pipelines import all_stages
 from tests.support.upstreams import LiteralClient, Response, ScriptedUpstream, request
 
@@ -57,10 +59,17 @@ class RunningProxy:
         self.upstream = upstream
         self.listener = listener
         self.records = records
-        self.port = listener.port
 
-    async def connect(self, **settings: int) -> LiteralClient:
-        return await LiteralClient.connect(self.port, **settings)
+    @property
+    def port(self) -> int:
+        return self.listener.port
+
+    @property
+    def tls_port(self) -> int:
+        return self.listener.tls_port
+
+    async def connect(self, *, limit: int = 2**16) -> LiteralClient:
+        return await LiteralClient.connect(self.port, limit=limit)
 
     async def ask(self, data: bytes | None = None, *, method: str = "GET") -> Response:
         """One exchange on a connection of its own."""
@@ -86,8 +95,10 @@ async def running_proxy(
     route: Route | Sequence[Route] = DEFAULT_ROUTE,
     policy: ServicePolicy | None = None,
     options: ProxyOptions = OPTIONS,
+    certificates: ServerCertificates | None = None,
 ) -> AsyncIterator[RunningProxy]:
-    """Every upstream is an instance of its service; the policy is for each of them."""
+    """Every upstream is an instance of its service; the policy is for each of them. With `certificates` it listens for
+    TLS as well."""
     loop = asyncio.get_running_loop()
     violations: list[Violation] = []
     events = EventStream([Monitor(violations.append)])
@@ -107,8 +118,10 @@ async def running_proxy(
         conductor.apply_view(service, [each for each in instances if each.service == service])
     upstream = PooledUpstream(options)
     records = Records()
-    pipelines = all_stages(loop.time)
-    listener = Listener(conductor, pipelines, upstream, options, records)
+    pipelines = all_stages(loop.time, certificates=certificates is not None)
+    if certificates is not None:
+        options = replace(options, tls_socket=bind("127.0.0.1", 0, "--tls-listen"))
+    listener = Listener(conductor, pipelines, upstream, options, records, certificates)
     await listener.start()
     try:
         yield RunningProxy(core, conductor, upstream, listener, records)

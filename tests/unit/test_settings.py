@@ -39,7 +39,7 @@ def test_defaults_are_those_of_the_design() -> None:
     settings = load()
     assert (settings.mode, settings.prefix, settings.service) == ("edge", "gateway", "gateway")
     assert settings.listen == Address("", 8080)
-    assert settings.listen_host is None
+    assert settings.host_of(settings.entrance) is None
     assert settings.admin_listen == Address("127.0.0.1", 8081)
     assert settings.ready_max_age is None
 
@@ -122,8 +122,9 @@ def test_settings_are_frozen() -> None:
 
 
 def test_sidecars_listen_on_loopback_unless_told_otherwise() -> None:
-    assert load({"mode": "sidecar"}).listen_host == "127.0.0.1"
-    assert load({"mode": "sidecar", "listen": "0.0.0.0:8080"}).listen_host == "0.0.0.0"
+    sidecar = load({"mode": "sidecar"})
+    assert sidecar.host_of(sidecar.entrance) == "127.0.0.1"
+    assert sidecar.host_of(Address("0.0.0.0", 8443)) == "0.0.0.0"
 
 
 @pytest.mark.parametrize(

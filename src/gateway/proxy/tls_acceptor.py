@@ -46,13 +46,10 @@ class TlsAcceptor:
         self._server = server
         self._options = options
         self._loop = asyncio.get_running_loop()
+        self.port = int(listening.getsockname()[1])
         self._entrance = Entrance("https", self.port)
         self._entering: set[asyncio.Task[None]] = set()
         self._failed: Counter[str] = Counter()
-
-    @property
-    def port(self) -> int:
-        return int(self._listening.getsockname()[1])
 
     @property
     def failures(self) -> Mapping[str, int]:
