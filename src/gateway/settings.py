@@ -499,6 +499,8 @@ def _conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
                 yield name, "is of no use without tls_listen"
     elif not settings.tls_certificates:
         yield "tls_listen", "needs tls_certificates, at least one certificate.pem:key.pem"
+    elif settings.tls_listen == settings.listen:
+        yield "tls_listen", "is where listen is: give it a port of its own, or set listen to off"
     if settings.tls_client_ca is None:
         if settings.tls_client_crl is not None:
             yield "tls_client_crl", "is of no use without tls_client_ca"

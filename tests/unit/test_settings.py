@@ -252,6 +252,7 @@ def test_tls_listens_beside_plain_http_or_alone() -> None:
     [
         ({"listen": "off"}, "--listen: `off` leaves nowhere to listen, unless tls_listen is set"),
         ({"tls_listen": ":8443"}, "--tls-listen: needs tls_certificates"),
+        (TLS | {"listen": ":8443"}, "--tls-listen: is where listen is"),
         ({"tls_certificates": "/a.pem"}, "--tls-certificates: is of no use without tls_listen"),
         ({"tls_client_ca": "/a.pem"}, "--tls-client-ca: is of no use without tls_listen"),
         (TLS | {"tls_client_crl": "/a.pem"}, "--tls-client-crl: is of no use without tls_client_ca"),
