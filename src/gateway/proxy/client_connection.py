@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Protocol
+from typing import Protocol, cast
 
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError
@@ -20,6 +20,7 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from gateway.core.model import Reason
 from gateway.proxy.alarm import Alarm
+from gateway.proxy.connection import Connection
 from gateway.proxy.facts import KnownHead, Message
 from gateway.proxy.forwarded import plain_address
 from gateway.proxy.options import ProxyOptions
@@ -27,6 +28,14 @@ from gateway.proxy.options import ProxyOptions
 _HEAD_END = b"\r\n\r\n"
 _PIPELINED = 32
 """Requests that may wait for the one before them; more of what the client sends is not read until half have gone."""
+
+
+class RequestParser(Protocol):
+    """What we use of aiohttp's parser. Its types speak of the one in Python, whose messages are of another class."""
+
+    def feed_data(self, data: bytes, /) -> tuple[list[tuple[Message, StreamReader]], bool, bytes]: ...
+    def set_upgraded(self, upgraded: bool, /) -> None: ...
+    def pause_reading(self) -> None: ...
 
 
 class Begun(Protocol):
@@ -46,49 +55,15 @@ class Exchanges(Protocol):
         """Answers and records what never became a request."""
 
 
-class ClientConnection(BaseProtocol):
+class ClientConnection(Connection):
     """Made by `ClientServer`. `busy` from a request's head until its response has been written."""
-
-    __slots__ = (
-        "_accepted",
-        "_alarm",
-        "_closing",
-        "_deaf",
-        "_exchange",
-        "_exchanges",
-        "_head_begun",
-        "_held",
-        "_holding",
-        "_lingering",
-        "_messages",
-        "_options",
-        "_partial",
-        "_payload",
-        "_plain",
-        "_requests",
-        "_server",
-        "_stuck_timer",
-        "_tunnel",
-        "_turning",
-        "busy",
-        "known",
-        "peer",
-    )
 
     def __init__(
         self, server: ClientServer, exchanges: Exchanges, options: ProxyOptions, loop: asyncio.AbstractEventLoop
     ) -> None:
         super().__init__(loop)
-        self._requests = self._parser = HttpRequestParser(
-            self,
-            loop,
-            options.read_buffer,
-            max_line_size=options.max_line,
-            max_field_size=options.max_field,
-            max_headers=options.max_fields,
-            payload_exception=RequestPayloadError,
-            auto_decompress=False,
-        )
+        self._requests: RequestParser | None = _request_parser(self, options, loop)
+        self._parser = self._requests
         self._server = server
         self._exchanges = exchanges
         self._options = options
@@ -149,8 +124,7 @@ class ClientConnection(BaseProtocol):
         if self._exchange is not None:
             self._exchange.client_left()
         # The parser and this object hold each other.
-        self._parser = None
-        del self._requests
+        self._parser = self._requests = None
 
     def data_received(self, data: bytes) -> None:
         if self._plain and self._exchange is None and data.find(_HEAD_END) + 4 == len(data) > 4:
@@ -197,9 +171,12 @@ class ClientConnection(BaseProtocol):
             self._feed(data)
 
     def _feed(self, data: bytes) -> None:
+        parser = self._requests
+        if parser is None:
+            return
         between = self._payload.is_eof()
         try:
-            messages, upgrade, tail = self._requests.feed_data(data)
+            messages, upgrade, tail = parser.feed_data(data)
         except HttpProcessingError as error:
             self._deaf, self._plain = True, False
             self._messages.append((None, EMPTY_PAYLOAD, _reason(error)))
@@ -224,18 +201,19 @@ class ClientConnection(BaseProtocol):
         self._holding, self._plain = True, False
         self._held += data
         if len(self._held) >= self._options.read_buffer and not self._buffer_paused:
-            self._pause_reading_for_buffer()
+            self._pause_for_buffer()
 
     def _let_go_at_rest(self) -> None:
         """Has the parser read what was held: the upgrade that it waits for is not made, or there is room again."""
-        if not self._holding or self._exchange is not None or self._messages or self._closing:
+        parser = self._requests
+        if parser is None or not self._holding or self._exchange is not None or self._messages or self._closing:
             return
-        self._requests.set_upgraded(False)
+        parser.set_upgraded(False)
         self._holding, self._plain = False, True
         held, self._held = self._held, b""
         self._read(held)
         if self._buffer_paused and len(self._held) < self._options.read_buffer:
-            self._resume_reading_for_buffer()
+            self._resume_for_buffer()
 
     # --- requests, one after the other ---
 
@@ -296,7 +274,7 @@ class ClientConnection(BaseProtocol):
             return
         timer = self._loop.call_later(self._options.write_timeout, self.abort)
         try:
-            await self._drain_helper()
+            await self._drain()
         finally:
             timer.cancel()
 
@@ -306,14 +284,14 @@ class ClientConnection(BaseProtocol):
 
     def tunnel(self, limit: int) -> StreamReader:
         """From now on all that comes, beginning with what came behind the head; about twice `limit` bytes wait."""
-        tunnel = self._tunnel = StreamReader(self, limit, loop=self._loop)
+        tunnel = self._tunnel = self.stream(limit)
         # What is no HTTP is not for the parser, nor is the parser to be paused for it.
         self._upgraded = True
         held, self._held = self._held, b""
         if held:
             tunnel.feed_data(held)
         if self._buffer_paused:
-            self._resume_reading_for_buffer()
+            self._resume_for_buffer()
         return tunnel
 
     # --- endings ---
@@ -374,6 +352,22 @@ class ClientConnection(BaseProtocol):
             self._deaf, self._plain = True, False
             self._exchanges.refuse_unreadable(self, Reason.REQUEST_TIMEOUT)
         self.close()
+
+
+def _request_parser(
+    connection: ClientConnection, options: ProxyOptions, loop: asyncio.AbstractEventLoop
+) -> RequestParser:
+    parser = HttpRequestParser(
+        cast(BaseProtocol, connection),
+        loop,
+        options.read_buffer,
+        max_line_size=options.max_line,
+        max_field_size=options.max_field,
+        max_headers=options.max_fields,
+        payload_exception=RequestPayloadError,
+        auto_decompress=False,
+    )
+    return cast(RequestParser, parser)
 
 
 def _reason(error: HttpProcessingError) -> Reason:
