@@ -373,9 +373,7 @@ class Entries(AccessLog):
 
 async def test_a_record_goes_to_metrics_and_access_log(metrics: Metrics, counts: Counts) -> None:
     entries = Entries()
-    observer = Observer(
-        Counts(), entries, Redaction(["cookie"], ["token"], ["user-agent", "cookie", "referer"]), _no_age
-    )
+    observer = Observer(counts, entries, Redaction(["cookie"], ["token"], ["user-agent", "cookie", "referer"]), _no_age)
     observer.request_ended(_record())
     refused = msgspec.structs.replace(
         _record(), status=404, route=None, outcome=Outcome.REJECTED, reason=Reason.NO_ROUTE, trace=()
