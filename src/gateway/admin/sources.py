@@ -72,7 +72,7 @@ class Readiness:
 
 
 class AdminSources(Protocol):
-    """All but `metrics` are synchronous, quick, and called in the event loop."""
+    """All but `refresh` and `metrics` are synchronous, quick, and called in the event loop."""
 
     def now(self) -> float:
         """The core's monotonic seconds."""
@@ -89,6 +89,9 @@ class AdminSources(Protocol):
 
     def policies(self) -> Mapping[str, ServicePolicy]: ...
     def services(self) -> Mapping[str, Sequence[Instance]]: ...
+    async def refresh(self) -> None:
+        """Brings circuits and loads up to date."""
+
     def circuits(self) -> Iterable[CircuitView]: ...
     def loads(self) -> Iterable[RouteLoad]: ...
     def views(self) -> Sequence[ShownView]: ...

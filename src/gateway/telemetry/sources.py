@@ -69,4 +69,6 @@ class MetricSources:
     """Client connections that are open."""
     connections_dropped: Callable[[], int] = _none
     """Client connections closed because there were too many."""
+    lag: Callable[[], float] = lambda: 0.0
+    """Worst lateness of the event loop of late, in seconds."""
     ready: Callable[[], bool] = lambda: True
