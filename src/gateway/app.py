@@ -189,7 +189,8 @@ class App:
         consul_settings = ConsulSettings.from_environment(settings.consul_environment(os.environ))
         self._consul_address = consul_settings.address
         self._client = ConsulClient(consul_settings)
-        self._upstream = PooledUpstream(proxy_options)
+        instances_at = AddressPolicy(settings.allowed_addresses, settings.denied_addresses)
+        self._upstream = PooledUpstream(proxy_options, instances_at.check)
         self._rates = RateLimits(loop.time, settings.rate_limit_keys)
         self._fetcher = Fetcher(AddressPolicy(denied=settings.denied_addresses).check)
         calls = ServiceCalls(self._conductor, self._upstream)
