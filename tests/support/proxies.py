@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from gateway.core.gateway import Gateway
 from gateway.core.model import Backend, Connect, Instance, Outcome, Route, ServicePolicy
+from gateway.discovery.addresses import AddressPolicy
 from gateway.journal.monitor import Monitor
 from gateway.journal.properties import Violation
 from gateway.journal.stream import EventStream
@@ -86,6 +87,7 @@ async def running_proxy(
     route: Route | Sequence[Route] = DEFAULT_ROUTE,
     policy: ServicePolicy | None = None,
     options: ProxyOptions = OPTIONS,
+    addresses: AddressPolicy = AddressPolicy(),  # noqa: B008 - it never changes
 ) -> AsyncIterator[RunningProxy]:
     """Every upstream is an instance of its service; the policy is for each of them."""
     loop = asyncio.get_running_loop()
@@ -105,7 +107,7 @@ async def running_proxy(
     conductor.apply_policies({service: replace(policy, service=service) for service in services})
     for service in services:
         conductor.apply_view(service, [each for each in instances if each.service == service])
-    upstream = PooledUpstream(options)
+    upstream = PooledUpstream(options, addresses.check)
     records = Records()
     pipelines = all_stages(loop.time)
     listener = Listener(conductor, pipelines, upstream, options, records)

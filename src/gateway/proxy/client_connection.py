@@ -107,7 +107,7 @@ class ClientConnection(Connection):
         self._server.joined(self)
         self._alarm.set(self._loop.time() + self._options.keep_alive)
 
-    def connection_lost(self, exc: BaseException | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._plain, self._closing = False, True
         self._accepted = None

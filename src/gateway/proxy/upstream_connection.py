@@ -100,7 +100,7 @@ class UpstreamConnection(Connection):
             else:
                 exchange.heard(None)
 
-    def connection_lost(self, exc: BaseException | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         exchange, self._exchange = self._exchange, None
         self.alarm.close()
@@ -108,7 +108,7 @@ class UpstreamConnection(Connection):
         if self._tunnel is not None:
             self._tunnel.feed_eof()
         elif exchange is not None:
-            exchange.lost(exc if isinstance(exc, Exception) else None)
+            exchange.lost(exc)
 
     def _rang(self) -> None:
         if self._exchange is not None:
