@@ -264,8 +264,8 @@ class Settings(BaseSettings):
     denied_addresses: Networks = _setting(
         "0.0.0.0/8,169.254.0.0/16,224.0.0.0/4,255.255.255.255/32,::/128,fe80::/10,ff00::/8",
         "View of Consul",
-        "Networks whose instances are left out; by default the link-local (cloud metadata), multicast and "
-        "unspecified ones.",
+        "Networks whose instances are left out, and which host names of instances may not lead to; by default the "
+        "link-local (cloud metadata), multicast and unspecified ones.",
     )
     ready_max_age: Duration | None = _setting(
         None,

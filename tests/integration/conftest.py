@@ -1,6 +1,6 @@
 """A gateway process, instances as processes, and the arranging of both in a real Consul."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeAlias
@@ -29,8 +29,10 @@ def start_gateway(tmp_path: Path) -> Iterator[StartGateway]:
     gateways: list[GatewayProcess] = []
     with ExitStack() as stack:
 
-        def start(consul: Mapping[str, str], *, wait: bool = True, **settings: object) -> GatewayProcess:
-            gateway = GatewayProcess(tmp_path, consul, **{"monitor": True, **settings})
+        def start(
+            consul: Mapping[str, str], *, wait: bool = True, through: Sequence[str | Path] = (), **settings: object
+        ) -> GatewayProcess:
+            gateway = GatewayProcess(tmp_path, consul, through, **{"monitor": True, **settings})
             gateways.append(gateway)
             stack.callback(gateway.stop)
             return gateway.start_ready() if wait else gateway.start()

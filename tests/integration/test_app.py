@@ -9,7 +9,9 @@ from urllib.request import Request, urlopen
 import aiohttp
 import pytest
 
-from gateway import app, settings
+from gateway import settings
+from gateway.app.application import App
+from gateway.app.serving import Serving
 from gateway.core.model import Route, ServicePolicy
 from tests.integration.conftest import StartGateway, StartInstance
 from tests.support.consul import ConsulAgent
@@ -26,20 +28,20 @@ async def test_discovery_that_fails_by_our_own_error_begins_anew(
 ) -> None:
     register(dev_consul, "orders", start_instance("a"))
     dev_consul.admin.put("gateway/routes/orders", {"backends": [{"service": "orders"}]})
-    real = app._Sink.routes
+    real = Serving.routes
     failures = [RuntimeError("a bug"), None, RuntimeError("another, later")]
 
-    def failing(sink: app._Sink, routes: Sequence[Route]) -> None:
+    def failing(sink: Serving, routes: Sequence[Route]) -> None:
         error = failures.pop(0) if failures else None
         if error is not None:
             raise error
         real(sink, routes)
 
-    monkeypatch.setattr(app._Sink, "routes", failing)
+    monkeypatch.setattr(Serving, "routes", failing)
     port = free_port()
     given = {"listen": f"127.0.0.1:{port}", "admin_listen": f"127.0.0.1:{free_port()}", "access_log": "off"}
     monkeypatch.setenv("CONSUL_HTTP_ADDR", dev_consul.http_addr)
-    gateway = app.App(settings.load({**given, "drain_time": "0s"}, None))
+    gateway = App(settings.load({**given, "drain_time": "0s"}, None))
     running = asyncio.create_task(gateway.run())
     await eventually(lambda: gateway.readiness().ready)
     async with aiohttp.ClientSession() as session:
@@ -72,21 +74,21 @@ async def test_what_is_in_force_outlives_discovery(
     port = free_port()
     given = {"listen": f"127.0.0.1:{port}", "admin_listen": f"127.0.0.1:{free_port()}", "access_log": "off"}
     monkeypatch.setenv("CONSUL_HTTP_ADDR", dev_consul.http_addr)
-    gateway = app.App(settings.load({**given, "drain_time": "0s"}, None))
+    gateway = App(settings.load({**given, "drain_time": "0s"}, None))
     running = asyncio.create_task(gateway.run())
     await eventually(lambda: gateway.readiness().ready)
     dev_consul.admin.put("gateway/routes/orders", {"backends": []})
     await eventually(lambda: len(gateway.rejections()) == 1)
 
-    real = app._Sink.policies
+    real = Serving.policies
     failures = [RuntimeError("a bug")]
 
-    def failing(sink: app._Sink, policies: Mapping[str, ServicePolicy]) -> None:
+    def failing(sink: Serving, policies: Mapping[str, ServicePolicy]) -> None:
         if failures:
             raise failures.pop()
         real(sink, policies)
 
-    monkeypatch.setattr(app._Sink, "policies", failing)
+    monkeypatch.setattr(Serving, "policies", failing)
     first = gateway._discovery
     dev_consul.admin.put("gateway/services/orders", {"in_flight_per_instance": 2})
     await eventually(lambda: gateway._discovery is not first)

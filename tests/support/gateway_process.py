@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -23,9 +23,13 @@ _COMMAND = Path(sys.executable).with_name("gateway")
 
 
 class GatewayProcess:
-    """`consul` are the `CONSUL_*` variables it gets; `settings` (`drain_time="1s"`) are given as `GATEWAY_*`."""
+    """`consul` are the `CONSUL_*` variables it gets; `settings` (`drain_time="1s"`) are given as `GATEWAY_*`.
+    `through` is a command that the gateway's is appended to, and that becomes it."""
 
-    def __init__(self, directory: Path, consul: Mapping[str, str], **settings: object) -> None:
+    def __init__(
+        self, directory: Path, consul: Mapping[str, str], through: Sequence[str | Path] = (), /, **settings: object
+    ) -> None:
+        self._command = [*through, _COMMAND, "run"]
         self.port = free_port()
         self.admin_port = free_port()
         self._log_path = directory / f"gateway-{self.port}.log"
@@ -62,7 +66,7 @@ class GatewayProcess:
 
     def start(self) -> GatewayProcess:
         with self._log_path.open("ab") as log:
-            self._process = spawn([_COMMAND, "run"], output=log, env=self._environment)
+            self._process = spawn(self._command, output=log, env=self._environment)
         return self
 
     def start_ready(self, within: float = 20.0) -> GatewayProcess:
@@ -118,6 +122,10 @@ class GatewayProcess:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
         raise AssertionError("no VmRSS")
+
+    def descriptors(self) -> int:
+        """Open file descriptors of the process."""
+        return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
 
     def send_signal(self, number: signal.Signals) -> None:
         assert self._process is not None

@@ -33,6 +33,15 @@ class Tally:
         return self.begun - self.statuses[200]
 
     @property
+    def ended(self) -> int:
+        """Answered with whatever status, or failed without one."""
+        return self.statuses[200] + len(self.failures)
+
+    def lost(self, *methods: str) -> int:
+        """How many requests of these methods, or of all, were not answered 200."""
+        return sum(not methods or failure.split(" ", 1)[0] in methods for failure in self.failures)
+
+    @property
     def median(self) -> float:
         return statistics.median(self.latencies)
 
@@ -45,7 +54,8 @@ class Tally:
 
 
 class SteadyLoad:
-    """`clients` keep-alive clients that share `rate` requests a second, half GET and half PUT with a small body.
+    """`clients` keep-alive clients that share `rate` requests a second of these methods in turn, PUT and POST with a
+    small body.
 
     As a context manager: the load runs inside, and has ended with all its requests at the exit. `rate` 0 is: each
     client sends its next request as soon as the last was answered. Nothing is ever resent.
@@ -92,8 +102,8 @@ class SteadyLoad:
 
     async def answered(self, more: int) -> None:
         """Returns once `more` further requests have been answered or have failed."""
-        goal = self.tally.answered + len(self.tally.failures) + more
-        while self.tally.answered + len(self.tally.failures) < goal:
+        goal = self.tally.ended + more
+        while self.tally.ended < goal:
             await asyncio.sleep(0.005)
 
     async def _client(self, number: int) -> None:
@@ -119,8 +129,9 @@ class SteadyLoad:
         tally = self.tally
         tally.begun += 1
         began = time.monotonic()
+        data = _BODY if method in ("PUT", "POST") else None
         try:
-            async with self._session.request(method, self._url, data=_BODY if method == "PUT" else None) as response:
+            async with self._session.request(method, self._url, data=data) as response:
                 text = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             tally.failures.append(f"{method} {type(error).__name__}: {error}")

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from gateway.core.gateway import Gateway
 from gateway.core.model import Backend, Connect, Instance, Outcome, Route, ServicePolicy
+from gateway.discovery.addresses import AddressPolicy
 from gateway.journal.monitor import Monitor
 from gateway.journal.properties import Violation
 from gateway.journal.stream import EventStream
@@ -59,14 +60,8 @@ class RunningProxy:
         self.upstream = upstream
         self.listener = listener
         self.records = records
-
-    @property
-    def port(self) -> int:
-        return self.listener.port
-
-    @property
-    def tls_port(self) -> int:
-        return self.listener.tls_port
+        self.port = listener.port
+        self.tls_port = listener.tls_port
 
     async def connect(self, *, limit: int = 2**16) -> LiteralClient:
         return await LiteralClient.connect(self.port, limit=limit)
@@ -95,6 +90,7 @@ async def running_proxy(
     route: Route | Sequence[Route] = DEFAULT_ROUTE,
     policy: ServicePolicy | None = None,
     options: ProxyOptions = OPTIONS,
+    addresses: AddressPolicy = AddressPolicy(),  # noqa: B008 - it never changes
     certificates: ServerCertificates | None = None,
 ) -> AsyncIterator[RunningProxy]:
     """Every upstream is an instance of its service; the policy is for each of them. With `certificates` it listens for
@@ -116,7 +112,7 @@ async def running_proxy(
     conductor.apply_policies({service: replace(policy, service=service) for service in services})
     for service in services:
         conductor.apply_view(service, [each for each in instances if each.service == service])
-    upstream = PooledUpstream(options)
+    upstream = PooledUpstream(options, addresses.check)
     records = Records()
     pipelines = all_stages(loop.time, certificates=certificates is not None)
     if certificates is not None:

@@ -13,6 +13,7 @@ import uvloop
 
 from gateway.core.gateway import Gateway
 from gateway.core.model import Backend, Connect, Instance, InstanceKey, Route, ServicePolicy
+from gateway.discovery.addresses import AddressPolicy
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.listener import Listener
 from gateway.proxy.options import ProxyOptions
@@ -37,7 +38,7 @@ async def _main(port: int) -> None:
     conductor.apply_view("orders", [Instance(InstanceKey("dc1", "n", "a"), "orders", "127.0.0.1", port)])
     options = ProxyOptions(gateway_id="own-process", host="127.0.0.1", port=0)
     pipelines = all_stages(asyncio.get_running_loop().time)
-    listener = Listener(conductor, pipelines, PooledUpstream(options), options, _Deaf())
+    listener = Listener(conductor, pipelines, PooledUpstream(options, AddressPolicy().check), options, _Deaf())
     await listener.start()
     print(listener.port, flush=True)
     await asyncio.Event().wait()

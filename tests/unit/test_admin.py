@@ -82,6 +82,9 @@ class World:
     def services(self) -> Mapping[str, Sequence[Instance]]:
         return {"users": (), "orders": (ONE,)}
 
+    async def refresh(self) -> None:
+        """All is up to date always."""
+
     def circuits(self) -> Iterable[CircuitView]:
         return [CIRCUIT]
 

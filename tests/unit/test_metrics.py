@@ -24,6 +24,7 @@ from gateway.journal.properties import Property
 from gateway.proxy.records import AttemptRecord, RequestRecord
 from gateway.telemetry import durations
 from gateway.telemetry.access import AccessEntry, AccessLog
+from gateway.telemetry.counts import Counts
 from gateway.telemetry.durations import DurationHistogram
 from gateway.telemetry.instruments import COUNTERS, GAUGES
 from gateway.telemetry.lag import LoopLag
@@ -101,8 +102,13 @@ def world() -> World:
 
 
 @pytest.fixture
-async def metrics(world: World) -> AsyncIterator[Metrics]:
-    made = Metrics(world.sources(), gateway_id="gw-1", mode="edge")
+def counts() -> Counts:
+    return Counts()
+
+
+@pytest.fixture
+async def metrics(world: World, counts: Counts) -> AsyncIterator[Metrics]:
+    made = Metrics(world.sources(), lambda: counts, gateway_id="gw-1", mode="edge")
     yield made
     made.close()
 
@@ -127,9 +133,9 @@ def _labels(samples: Samples, name: str) -> list[dict[str, str]]:
     return [dict(labels) for found, labels in samples if found == name]
 
 
-async def test_request_durations_have_the_stable_names(metrics: Metrics) -> None:
-    metrics.request_ended("GET", "orders", 200, None, 0.02)
-    metrics.request_ended("GET", "orders", 200, None, 0.025)
+async def test_request_durations_have_the_stable_names(metrics: Metrics, counts: Counts) -> None:
+    counts.request_ended("GET", "orders", 200, None, 0.02)
+    counts.request_ended("GET", "orders", 200, None, 0.025)
     samples = await _scrape(metrics)
     labels = {"http_route": "orders", "http_request_method": "GET", "http_response_status_code": "200"}
     name = "http_server_request_duration_seconds"
@@ -140,10 +146,10 @@ async def test_request_durations_have_the_stable_names(metrics: Metrics) -> None
     assert _get(samples, f"{name}_bucket", **labels, le="+Inf") == 2
 
 
-async def test_label_sets_are_closed_whatever_clients_send(metrics: Metrics) -> None:
+async def test_label_sets_are_closed_whatever_clients_send(metrics: Metrics, counts: Counts) -> None:
     for number in range(100):
-        metrics.request_ended(f"METHOD{number}", None, 400, Reason.BAD_REQUEST, 0.001)
-        metrics.request_ended("GET", "orders", 600 + number, None, 0.001)
+        counts.request_ended(f"METHOD{number}", None, 400, Reason.BAD_REQUEST, 0.001)
+        counts.request_ended("GET", "orders", 600 + number, None, 0.001)
     samples = await _scrape(metrics)
     found = _labels(samples, "http_server_request_duration_seconds_count")
     assert sorted(labels["http_request_method"] for labels in found) == ["GET", "_OTHER"]
@@ -151,9 +157,9 @@ async def test_label_sets_are_closed_whatever_clients_send(metrics: Metrics) -> 
     assert _get(samples, "gateway_refusals_total", reason="bad_request") == 100
 
 
-async def test_attempts_are_told_by_service_and_failure(metrics: Metrics) -> None:
-    metrics.attempt_ended("orders", 200, 0.01)
-    metrics.attempt_ended("orders", "reset", 0.01)
+async def test_attempts_are_told_by_service_and_failure(metrics: Metrics, counts: Counts) -> None:
+    counts.attempt_ended("orders", 200, 0.01)
+    counts.attempt_ended("orders", "reset", 0.01)
     samples = await _scrape(metrics)
     name = "http_client_request_duration_seconds_count"
     ok = {"gateway_service": "orders", "http_response_status_code": "200", "error_type": ""}
@@ -162,21 +168,23 @@ async def test_attempts_are_told_by_service_and_failure(metrics: Metrics) -> Non
     assert _get(samples, "gateway_attempt_failures_total", service="orders", kind="reset") == 1
 
 
-async def test_failures_of_predicates_are_told_by_route_and_field(metrics: Metrics, world: World) -> None:
+async def test_failures_of_predicates_are_told_by_route_and_field(
+    metrics: Metrics, counts: Counts, world: World
+) -> None:
     name, labels = "gateway_predicate_errors_total", {"route": "orders", "where": "when"}
     for _ in range(2):
-        metrics.predicate_failed("orders", "when")
-    metrics.predicate_failed("users", "when")
+        counts.predicate_failed("orders", "when")
+    counts.predicate_failed("users", "when")
     assert _get(await _scrape(metrics), name, **labels) == 2
     world.routes.remove("users")
     assert _labels(await _scrape(metrics), name) == [labels]
 
 
-async def test_series_of_what_is_gone_vanish(metrics: Metrics, world: World) -> None:
-    metrics.request_ended("GET", "users", 200, None, 0.01)
-    metrics.request_ended("GET", None, 404, Reason.NO_ROUTE, 0.01)
-    metrics.attempt_ended("orders", "reset", 0.01)
-    metrics.circuit_changed("orders", CircuitState.OPEN)
+async def test_series_of_what_is_gone_vanish(metrics: Metrics, counts: Counts, world: World) -> None:
+    counts.request_ended("GET", "users", 200, None, 0.01)
+    counts.request_ended("GET", None, 404, Reason.NO_ROUTE, 0.01)
+    counts.attempt_ended("orders", "reset", 0.01)
+    counts.circuit_changed("orders", CircuitState.OPEN)
     assert "orders-1" in (await metrics.render()).decode()
     world.routes.remove("users")
     world.services.clear()
@@ -188,7 +196,7 @@ async def test_series_of_what_is_gone_vanish(metrics: Metrics, world: World) -> 
     assert 'http_response_status_code="404"' in text
 
 
-async def test_the_core_and_consul_are_read_at_a_scrape(metrics: Metrics, world: World) -> None:
+async def test_the_core_and_consul_are_read_at_a_scrape(metrics: Metrics, counts: Counts, world: World) -> None:
     world.counters.tickets = 9
     world.counters.outcomes[Outcome.RESPONDED] = 6
     world.counters.retries_denied = 2
@@ -196,7 +204,7 @@ async def test_the_core_and_consul_are_read_at_a_scrape(metrics: Metrics, world:
     world.circuits = [open_circuit]
     world.services = {"orders": (replace(ONE, health=Health.WARNING),)}
     world.views = [View(state="stale"), View("service:orders", "pending", None)]
-    metrics.circuit_changed("orders", CircuitState.OPEN)
+    counts.circuit_changed("orders", CircuitState.OPEN)
     samples = await _scrape(metrics)
     one = {"service": "orders", "instance": "dc1/n1/orders-1"}
     assert _get(samples, "gateway_tickets_total", outcome="responded") == 6
@@ -248,11 +256,11 @@ async def test_certificates_tell_when_they_end_and_whether_their_files_are_in_fo
     assert _get(samples, "gateway_tls_handshakes_failed_total", reason="protocol") == 0
 
 
-async def test_every_instrument_is_fed(metrics: Metrics) -> None:
-    metrics.predicate_failed("orders", "when")
-    metrics.shadow_ended("orders", "answered")
-    metrics.attempt_ended("orders", "reset", 0.01)
-    metrics.circuit_changed("orders", CircuitState.OPEN)
+async def test_every_instrument_is_fed(metrics: Metrics, counts: Counts) -> None:
+    counts.predicate_failed("orders", "when")
+    counts.shadow_ended("orders", "answered")
+    counts.attempt_ended("orders", "reset", 0.01)
+    counts.circuit_changed("orders", CircuitState.OPEN)
     names = {name for name, _ in await _scrape(metrics)}
     for counter in COUNTERS:
         assert counter.name.replace(".", "_") + "_total" in names
@@ -282,7 +290,9 @@ def test_what_is_above_the_last_bound_is_counted() -> None:
     assert (point.count, point.bucket_counts[-1]) == (1, 1)
 
 
-async def test_a_scrape_is_rendered_off_the_loop(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_scrape_is_rendered_off_the_loop(
+    metrics: Metrics, counts: Counts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     threads = []
 
     def noted(registry: CollectorRegistry) -> bytes:
@@ -290,7 +300,7 @@ async def test_a_scrape_is_rendered_off_the_loop(metrics: Metrics, monkeypatch: 
         return generate_latest(registry)
 
     monkeypatch.setattr("gateway.telemetry.metrics.generate_latest", noted)
-    metrics.request_ended("GET", "orders", 200, None, 0.01)
+    counts.request_ended("GET", "orders", 200, None, 0.01)
     assert b"http_server_request_duration" in await metrics.render()
     assert len(threads) == 1
     assert threads[0] != threading.get_ident()
@@ -321,12 +331,12 @@ async def test_a_blocked_loop_shows_as_lag() -> None:
     lag.stop()
 
 
-async def test_recording_is_cheap(metrics: Metrics) -> None:
+async def test_recording_is_cheap(metrics: Metrics, counts: Counts) -> None:
     rounds = 20_000
     began = time.perf_counter()
     for _ in range(rounds):
-        metrics.request_ended("GET", "orders", 200, None, 0.01)
-        metrics.attempt_ended("orders", 200, 0.01)
+        counts.request_ended("GET", "orders", 200, None, 0.01)
+        counts.attempt_ended("orders", 200, 0.01)
     cost = (time.perf_counter() - began) / rounds * 1e6
     print(f"\n{cost:.2f} µs for each request with one attempt")
     assert cost < 15
@@ -379,11 +389,9 @@ class Entries(AccessLog):
         self.seen.append(make())
 
 
-async def test_a_record_goes_to_metrics_and_access_log(metrics: Metrics) -> None:
+async def test_a_record_goes_to_metrics_and_access_log(metrics: Metrics, counts: Counts) -> None:
     entries = Entries()
-    observer = Observer(
-        metrics, entries, Redaction(["cookie"], ["token"], ["user-agent", "cookie", "referer"]), _no_age
-    )
+    observer = Observer(counts, entries, Redaction(["cookie"], ["token"], ["user-agent", "cookie", "referer"]), _no_age)
     observer.request_ended(_record())
     refused = msgspec.structs.replace(
         _record(), status=404, route=None, outcome=Outcome.REJECTED, reason=Reason.NO_ROUTE, trace=()
@@ -403,9 +411,9 @@ async def test_a_record_goes_to_metrics_and_access_log(metrics: Metrics) -> None
     assert (second.connect, second.first_byte, second.view_age) == (None, None, None)
 
 
-async def test_what_could_not_be_read_has_a_line_too(metrics: Metrics) -> None:
+async def test_what_could_not_be_read_has_a_line_too(counts: Counts) -> None:
     entries = Entries()
-    observer = Observer(metrics, entries, Redaction((), (), ["user-agent"]), _no_age)
+    observer = Observer(counts, entries, Redaction((), (), ["user-agent"]), _no_age)
     observer.request_ended(msgspec.structs.replace(_record(), facts=None, context=None, trace=()))
     (entry,) = entries.seen
     assert (entry.query, entry.headers, entry.trace_id) == ("", {}, None)

@@ -95,22 +95,26 @@ class AdminServer:
         return web.Response(body=text, headers={**HEADERS, "Content-Type": content_type})
 
     async def _routes(self, _: web.Request) -> web.Response:
+        await self._sources.refresh()
         routes, loads = list(self._sources.routes()), list(self._sources.loads())
         rejections = list(self._sources.rejections())
         describe = self._sources.describe_route
         return await _json(lambda: views.routes_body(routes, loads, rejections, describe), len(routes))
 
     async def _services(self, _: web.Request) -> web.Response:
+        await self._sources.refresh()
         services, policies = dict(self._sources.services()), dict(self._sources.policies())
         circuits = {circuit.key: circuit for circuit in self._sources.circuits()}
         describe, size = self._sources.describe_policy, len(circuits) + len(services)
         return await _json(lambda: views.services_body(services, policies, circuits, describe), size)
 
     async def _circuits(self, _: web.Request) -> web.Response:
+        await self._sources.refresh()
         circuits, now = list(self._sources.circuits()), self._sources.now()
         return await _json(lambda: views.circuits_body(circuits, now), len(circuits))
 
     async def _tls(self, _: web.Request) -> web.Response:
+        await self._sources.refresh()
         certificates = list(self._sources.certificates())
         return await _json(lambda: views.tls_body(certificates))
 

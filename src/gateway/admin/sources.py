@@ -86,7 +86,7 @@ class Readiness:
 
 
 class AdminSources(Protocol):
-    """All but `metrics` are synchronous, quick, and called in the event loop."""
+    """All but `refresh` and `metrics` are synchronous, quick, and called in the event loop."""
 
     def now(self) -> float:
         """The core's monotonic seconds."""
@@ -103,6 +103,9 @@ class AdminSources(Protocol):
 
     def policies(self) -> Mapping[str, ServicePolicy]: ...
     def services(self) -> Mapping[str, Sequence[Instance]]: ...
+    async def refresh(self) -> None:
+        """Brings circuits, loads and certificates up to date."""
+
     def circuits(self) -> Iterable[CircuitView]: ...
     def loads(self) -> Iterable[RouteLoad]: ...
     def views(self) -> Sequence[ShownView]: ...

@@ -33,8 +33,8 @@ class BadAddress(ValueError):
 
 
 class AddressPolicy:
-    """`denied` wins over `allowed`; an empty `allowed` allows all. Names are accepted while `allowed` is empty: what
-    they resolve to is not known here."""
+    """`denied` wins over `allowed`; an empty `allowed` allows all. Names are accepted while `allowed` is empty; the
+    addresses they lead to are checked at each connect."""
 
     def __init__(self, allowed: Sequence[Network] = (), denied: Sequence[Network] = DENIED_BY_DEFAULT) -> None:
         self._allowed = tuple(allowed)

@@ -12,7 +12,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Protocol, cast
 
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError
@@ -25,6 +25,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from gateway.core.model import Reason
 from gateway.pipeline.peer_certificate import BadCertificate, PeerCertificate, peer_certificate
 from gateway.proxy.alarm import Alarm
+from gateway.proxy.connection import Connection
 from gateway.proxy.facts import Entrance, KnownHead, Message
 from gateway.proxy.forwarded import plain_address
 from gateway.proxy.options import ProxyOptions
@@ -36,6 +37,14 @@ _UNSENT = 65536
 _HEAD_END = b"\r\n\r\n"
 _PIPELINED = 32
 """Requests that may wait for the one before them; more of what the client sends is not read until half have gone."""
+
+
+class RequestParser(Protocol):
+    """What we use of aiohttp's parser. Its types speak of the one in Python, whose messages are of another class."""
+
+    def feed_data(self, data: bytes, /) -> tuple[list[tuple[Message, StreamReader]], bool, bytes]: ...
+    def set_upgraded(self, upgraded: bool, /) -> None: ...
+    def pause_reading(self) -> None: ...
 
 
 class Begun(Protocol):
@@ -55,36 +64,8 @@ class Exchanges(Protocol):
         """Answers and records what never became a request."""
 
 
-class ClientConnection(BaseProtocol):
+class ClientConnection(Connection):
     """Made by `ClientServer`. `busy` from a request's head until its response has been written."""
-
-    __slots__ = (
-        "_accepted",
-        "_alarm",
-        "_closing",
-        "_deaf",
-        "_exchange",
-        "_exchanges",
-        "_head_begun",
-        "_held",
-        "_holding",
-        "_lingering",
-        "_messages",
-        "_options",
-        "_partial",
-        "_payload",
-        "_plain",
-        "_requests",
-        "_server",
-        "_stuck_timer",
-        "_tunnel",
-        "_turning",
-        "busy",
-        "certificate",
-        "entrance",
-        "known",
-        "peer",
-    )
 
     def __init__(
         self,
@@ -95,16 +76,8 @@ class ClientConnection(BaseProtocol):
         entrance: Entrance,
     ) -> None:
         super().__init__(loop)
-        self._requests = self._parser = HttpRequestParser(
-            self,
-            loop,
-            options.read_buffer,
-            max_line_size=options.max_line,
-            max_field_size=options.max_field,
-            max_headers=options.max_fields,
-            payload_exception=RequestPayloadError,
-            auto_decompress=False,
-        )
+        self._requests: RequestParser | None = _request_parser(self, options, loop)
+        self._parser = self._requests
         self._server = server
         self._exchanges = exchanges
         self._options = options
@@ -156,7 +129,7 @@ class ClientConnection(BaseProtocol):
         self._server.joined(self)
         self._alarm.set(self._loop.time() + self._options.keep_alive)
 
-    def connection_lost(self, exc: BaseException | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._plain, self._closing = False, True
         self._accepted = None
@@ -173,8 +146,7 @@ class ClientConnection(BaseProtocol):
         if self._exchange is not None:
             self._exchange.client_left()
         # The parser and this object hold each other.
-        self._parser = None
-        del self._requests
+        self._parser = self._requests = None
 
     def data_received(self, data: bytes) -> None:
         if self._plain and self._exchange is None and data.find(_HEAD_END) + 4 == len(data) > 4:
@@ -221,9 +193,12 @@ class ClientConnection(BaseProtocol):
             self._feed(data)
 
     def _feed(self, data: bytes) -> None:
+        parser = self._requests
+        if parser is None:
+            return
         between = self._payload.is_eof()
         try:
-            messages, upgrade, tail = self._requests.feed_data(data)
+            messages, upgrade, tail = parser.feed_data(data)
         except HttpProcessingError as error:
             self._deaf, self._plain = True, False
             self._messages.append((None, EMPTY_PAYLOAD, _reason(error)))
@@ -248,18 +223,19 @@ class ClientConnection(BaseProtocol):
         self._holding, self._plain = True, False
         self._held += data
         if len(self._held) >= self._options.read_buffer and not self._buffer_paused:
-            self._pause_reading_for_buffer()
+            self._pause_for_buffer()
 
     def _let_go_at_rest(self) -> None:
         """Has the parser read what was held: the upgrade that it waits for is not made, or there is room again."""
-        if not self._holding or self._exchange is not None or self._messages or self._closing:
+        parser = self._requests
+        if parser is None or not self._holding or self._exchange is not None or self._messages or self._closing:
             return
-        self._requests.set_upgraded(False)
+        parser.set_upgraded(False)
         self._holding, self._plain = False, True
         held, self._held = self._held, b""
         self._read(held)
         if self._buffer_paused and len(self._held) < self._options.read_buffer:
-            self._resume_reading_for_buffer()
+            self._resume_for_buffer()
 
     # --- requests, one after the other ---
 
@@ -320,7 +296,7 @@ class ClientConnection(BaseProtocol):
             return
         timer = self._loop.call_later(self._options.write_timeout, self.abort)
         try:
-            await self._drain_helper()
+            await self._drain()
         finally:
             timer.cancel()
 
@@ -330,14 +306,14 @@ class ClientConnection(BaseProtocol):
 
     def tunnel(self, limit: int) -> StreamReader:
         """From now on all that comes, beginning with what came behind the head; about twice `limit` bytes wait."""
-        tunnel = self._tunnel = StreamReader(self, limit, loop=self._loop)
+        tunnel = self._tunnel = self.stream(limit)
         # What is no HTTP is not for the parser, nor is the parser to be paused for it.
         self._upgraded = True
         held, self._held = self._held, b""
         if held:
             tunnel.feed_data(held)
         if self._buffer_paused:
-            self._resume_reading_for_buffer()
+            self._resume_for_buffer()
         return tunnel
 
     # --- endings ---
@@ -417,6 +393,22 @@ def _certificate(encryption: ssl.SSLObject, peer: str) -> PeerCertificate | None
     except BadCertificate as bad:
         logger.info("A client's certificate cannot be read.", extra={"peer": peer, "error": str(bad)})
         return None
+
+
+def _request_parser(
+    connection: ClientConnection, options: ProxyOptions, loop: asyncio.AbstractEventLoop
+) -> RequestParser:
+    parser = HttpRequestParser(
+        cast(BaseProtocol, connection),
+        loop,
+        options.read_buffer,
+        max_line_size=options.max_line,
+        max_field_size=options.max_field,
+        max_headers=options.max_fields,
+        payload_exception=RequestPayloadError,
+        auto_decompress=False,
+    )
+    return cast(RequestParser, parser)
 
 
 def _reason(error: HttpProcessingError) -> Reason:

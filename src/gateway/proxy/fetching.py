@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from gateway.pipeline.authentication import LoadFailed
+from gateway.proxy.host_name import CheckAddress
 
 TIMEOUT = 5.0
 """Seconds for the whole of it."""
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
-
-CheckAddress = Callable[[str], object]
-"""Raises ValueError for an address that is not to be reached, whose message tells why."""
 
 
 class Fetcher:

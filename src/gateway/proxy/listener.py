@@ -58,6 +58,11 @@ class Listener:
         self._sockets: asyncio.Server | None = None
         self._certificates = certificates
         self._tls: TlsAcceptor | None = None
+        self.port = 0
+        """The one that is served, chosen by the system where `options.port` is 0; 0 before the start, and where none
+        is."""
+        self.tls_port = 0
+        """The one that is served by TLS; 0 before the start, and where none is."""
 
     async def start(self) -> None:
         """Raises ListenError where the port is taken or may not be bound, or aiohttp has no C parser."""
@@ -68,24 +73,15 @@ class Listener:
         if listening is None and options.port is not None:
             listening = bind(options.host, options.port, "--listen")
         if listening is not None:
-            factory = server.factory(Entrance("http", int(listening.getsockname()[1])))
+            self.port = int(listening.getsockname()[1])
+            factory = server.factory(Entrance("http", self.port))
             self._sockets = await asyncio.get_running_loop().create_server(factory, sock=listening, backlog=_BACKLOG)
         if options.tls_socket is not None:
             assert self._certificates is not None
-            self._tls = TlsAcceptor(options.tls_socket, self._certificates, server, options)
+            self.tls_port = int(options.tls_socket.getsockname()[1])
+            entrance = Entrance("https", self.tls_port)
+            self._tls = TlsAcceptor(options.tls_socket, self._certificates, server, entrance, options)
             self._tls.start(_BACKLOG)
-
-    @property
-    def port(self) -> int:
-        """The port that is served, chosen by the system where `options.port` is 0."""
-        assert self._sockets is not None
-        return int(self._sockets.sockets[0].getsockname()[1])
-
-    @property
-    def tls_port(self) -> int:
-        """The port that is served by TLS."""
-        assert self._tls is not None
-        return self._tls.port
 
     @property
     def handshake_failures(self) -> Mapping[str, int]:

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Collection
 
 from gateway.core.tickets import Attempt
+from gateway.proxy.host_name import CheckAddress
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.upstream import Receiver, UpstreamRequest
 from gateway.proxy.upstream_exchange import UpstreamExchange
@@ -18,10 +19,12 @@ from gateway.proxy.upstream_pool import UpstreamPool
 
 
 class PooledUpstream:
-    """One pool for each service and endpoint; a changed set of connect settings makes a new one."""
+    """One pool for each service and endpoint; a changed set of connect settings makes a new one. What an instance's
+    host name leads to is checked by `check`; addresses have been."""
 
-    def __init__(self, options: ProxyOptions) -> None:
+    def __init__(self, options: ProxyOptions, check: CheckAddress) -> None:
         self._options = options
+        self._check = check
         self._pools: dict[tuple[str, str, int], UpstreamPool] = {}
 
     def send(self, attempt: Attempt, request: UpstreamRequest, receiver: Receiver) -> UpstreamExchange:
@@ -51,5 +54,5 @@ class PooledUpstream:
         if pool is None or (pool.connect is not connect and pool.connect != connect):
             if pool is not None:
                 pool.retire()
-            pool = self._pools[key] = UpstreamPool(instance.address, instance.port, connect, self._options)
+            pool = self._pools[key] = UpstreamPool(instance.address, instance.port, connect, self._options, self._check)
         return pool

@@ -39,15 +39,19 @@ class TlsAcceptor:
     """To be made in the event loop. `listening` is bound and does not block."""
 
     def __init__(
-        self, listening: socket.socket, certificates: ServerCertificates, server: ClientServer, options: ProxyOptions
+        self,
+        listening: socket.socket,
+        certificates: ServerCertificates,
+        server: ClientServer,
+        entrance: Entrance,
+        options: ProxyOptions,
     ) -> None:
         self._listening = listening
         self._certificates = certificates
         self._server = server
         self._options = options
         self._loop = asyncio.get_running_loop()
-        self.port = int(listening.getsockname()[1])
-        self._entrance = Entrance("https", self.port)
+        self._entrance = entrance
         self._entering: set[asyncio.Task[None]] = set()
         self._failed: Counter[str] = Counter()
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from aiohttp.base_protocol import BaseProtocol
 from aiohttp.streams import StreamReader
 
 from gateway.proxy.alarm import Alarm
+from gateway.proxy.connection import Connection
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.response_reader import BadResponse, ResponseReader
 
@@ -26,10 +26,8 @@ class OnConnection(Protocol):
         """The connection has ended; None is an end in good order."""
 
 
-class UpstreamConnection(BaseProtocol):
+class UpstreamConnection(Connection):
     """`requests` were sent on it so far; `answered`: a byte has come back for the last one."""
-
-    __slots__ = ("_exchange", "_tunnel", "alarm", "answered", "reader", "requests")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, options: ProxyOptions) -> None:
         super().__init__(loop)
@@ -65,7 +63,7 @@ class UpstreamConnection(BaseProtocol):
     def tunnel(self, limit: int) -> StreamReader:
         """From now on all that comes, beginning with what came behind the head; about twice `limit` bytes wait."""
         self.alarm.close()
-        self._tunnel = tunnel = StreamReader(self, limit, loop=self._loop)
+        self._tunnel = tunnel = self.stream(limit)
         tail = self.reader.tail
         if tail:
             tunnel.feed_data(tail)
@@ -73,7 +71,7 @@ class UpstreamConnection(BaseProtocol):
 
     async def drain(self) -> None:
         """Waits until the instance has taken enough of what was written. Raises ConnectionError."""
-        await self._drain_helper()
+        await self._drain()
 
     def close(self) -> None:
         if self.transport is not None:
@@ -102,7 +100,7 @@ class UpstreamConnection(BaseProtocol):
             else:
                 exchange.heard(None)
 
-    def connection_lost(self, exc: BaseException | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         exchange, self._exchange = self._exchange, None
         self.alarm.close()
@@ -110,19 +108,7 @@ class UpstreamConnection(BaseProtocol):
         if self._tunnel is not None:
             self._tunnel.feed_eof()
         elif exchange is not None:
-            exchange.lost(exc if isinstance(exc, Exception) else None)
-
-    # --- back-pressure, asked for by the stream that a body is put into ---
-
-    def pause_reading(self) -> None:
-        if not self._reading_paused:
-            self._reading_paused = True
-            self._pause_transport_reading()
-
-    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: ARG002  aiohttp's
-        if self._reading_paused:
-            self._reading_paused = False
-            self._resume_transport_reading()
+            exchange.lost(exc)
 
     def _rang(self) -> None:
         if self._exchange is not None:

@@ -171,7 +171,7 @@ class UpstreamExchange:
         receiver.response_began(self)
 
     def _open_payload(self, connection: UpstreamConnection, bad: BadResponse | None = None) -> StreamReader:
-        payload = self._payload = StreamReader(connection, self._options.read_buffer, loop=self._loop)
+        payload = self._payload = connection.stream(self._options.read_buffer)
         self._take_body(connection, bad)
         return payload
 

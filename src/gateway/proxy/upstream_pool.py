@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Sequence
 
 from gateway.core.model import Connect, FailureKind
+from gateway.proxy.host_name import CheckAddress, HostName, is_name
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.upstream import UpstreamFailure
 from gateway.proxy.upstream_connection import UpstreamConnection
@@ -21,7 +23,7 @@ class UpstreamPool:
     """Connections to one endpoint under one set of connect settings: as many as the core lets be in flight, and of
     those that are not, at most `IDLE_LIMIT`."""
 
-    def __init__(self, address: str, port: int, connect: Connect, options: ProxyOptions) -> None:
+    def __init__(self, address: str, port: int, connect: Connect, options: ProxyOptions, check: CheckAddress) -> None:
         self.address = address
         self.port = port
         self.connect = connect
@@ -29,6 +31,7 @@ class UpstreamPool:
         self.authority = f"{host}:{port}"
         """The instance's own name for `Host`."""
         self.loop = asyncio.get_running_loop()
+        self._name = HostName(address, check) if is_name(address) else None
         self._options = options
         self._idle: list[tuple[UpstreamConnection, float]] = []
         self._sweep: asyncio.TimerHandle | None = None
@@ -104,14 +107,8 @@ class UpstreamPool:
                 context = tls_context(tls)
                 server_name = tls.server_name or self.address
             async with asyncio.timeout(self.connect.timeout or None):
-                await self.loop.create_connection(
-                    lambda: connection,
-                    self.address,
-                    self.port,
-                    ssl=context,
-                    server_hostname=server_name,
-                    ssl_shutdown_timeout=None if context is None else _TLS_GOODBYE,
-                )
+                addresses = [self.address] if self._name is None else await self._name.addresses()
+                await self._reach(connection, addresses, context, server_name)
         except TimeoutError:
             detail = f"no connection to {self.authority} within {self.connect.timeout:g} s"
             raise UpstreamFailure(FailureKind.CONNECT_FAILURE, detail) from None
@@ -122,6 +119,30 @@ class UpstreamPool:
             connection.abort()
             raise
         return connection
+
+    async def _reach(
+        self,
+        connection: UpstreamConnection,
+        addresses: Sequence[str],
+        context: ssl.SSLContext | None,
+        server_name: str | None,
+    ) -> None:
+        """Connects to the first of the addresses that can be had. Raises the OSError of the last one."""
+        for number, address in enumerate(addresses, 1):
+            try:
+                await self.loop.create_connection(
+                    lambda: connection,
+                    address,
+                    self.port,
+                    ssl=context,
+                    server_hostname=server_name,
+                    ssl_shutdown_timeout=None if context is None else _TLS_GOODBYE,
+                )
+            except OSError:
+                if number == len(addresses):
+                    raise
+            else:
+                return
 
     def _close_stale(self) -> None:
         self._sweep = None

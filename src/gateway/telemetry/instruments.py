@@ -111,6 +111,7 @@ def _totals(sources: MetricSources) -> Readings:
         "gateway.monitor.violations": [Observation(n, {"property": name}) for name, n in sources.violations().items()],
         "gateway.connections.dropped": [Observation(sources.connections_dropped())],
         "gateway.connections": [Observation(sources.connections())],
+        "gateway.loop.lag": [Observation(sources.lag())],
         "gateway.ready": [Observation(int(sources.ready()))],
     }
 

@@ -1,7 +1,7 @@
 """Metrics for Prometheus, by the OpenTelemetry SDK.
 
-Counted when a request ends: durations, refusals and failed attempts, with closed label sets only. Everything else is
-read from its owner at a scrape, in the event loop, and rendered in a thread.
+What was counted as requests ended is given; everything else is read from its owner at a scrape, in the event loop. It
+is rendered in a thread.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import platform
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
@@ -22,18 +21,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from gateway import __version__
-from gateway.core.breaker import CircuitState
-from gateway.core.model import Reason
-from gateway.telemetry.durations import DurationHistogram
+from gateway.telemetry.counts import Counts
 from gateway.telemetry.instruments import COUNTERS, GAUGES, read
-from gateway.telemetry.lag import LoopLag
 from gateway.telemetry.sources import MetricSources
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
-"""Others are shown as `_OTHER` (OpenTelemetry, HTTP metrics)."""
-_STATUSES = {status: str(status) for status in range(100, 600)}
 
 
 class _Reader(PrometheusMetricReader):
@@ -50,26 +42,11 @@ class _Reader(PrometheusMetricReader):
 
 
 class Metrics:
-    """One gateway's metrics. Made, fed and rendered in the event loop."""
+    """One gateway's metrics. Made and rendered in the event loop."""
 
-    def __init__(self, sources: MetricSources, *, gateway_id: str, mode: str) -> None:
-        self.lag = LoopLag()
+    def __init__(self, sources: MetricSources, counts: Callable[[], Counts], *, gateway_id: str, mode: str) -> None:
+        self._counts = counts
         self._sources = sources
-        self._server = DurationHistogram(
-            "http.server.request.duration",
-            "Requests of clients, until the last byte of the response.",
-            ("http.route", "http.request.method", "http.response.status_code"),
-        )
-        self._client = DurationHistogram(
-            "http.client.request.duration",
-            "Attempts on instances, until the last byte of the response; error.type names a failure.",
-            ("gateway.service", "http.response.status_code", "error.type"),
-        )
-        self._refusals: dict[Reason, int] = dict.fromkeys(Reason, 0)
-        self._failures: Counter[tuple[str, str]] = Counter()
-        self._changes: Counter[tuple[str, CircuitState]] = Counter()
-        self._predicate_errors: Counter[tuple[str, str]] = Counter()
-        self._copies: Counter[tuple[str, str]] = Counter()
         self._build = {"version": __version__, "id": gateway_id, "mode": mode, "python": platform.python_version()}
         self._started = time.time()
         self._readings: Mapping[str, list[Observation]] = {}
@@ -88,35 +65,6 @@ class Metrics:
                 gauge.name, [self._callback(gauge.name)], unit=gauge.unit, description=gauge.description
             )
 
-    def request_ended(
-        self, method: str, route: str | None, status: int | None, reason: Reason | None, duration: float
-    ) -> None:
-        """Counts a request, refused ones too. `status` is None where no response head went out."""
-        labels = (route or "", method if method in METHODS else "_OTHER", _STATUSES.get(status or 0, ""))
-        self._server.record(labels, duration)
-        if reason is not None:
-            self._refusals[reason] += 1
-
-    def attempt_ended(self, service: str, result: int | str, duration: float) -> None:
-        """Counts an attempt. `result` is the response's status, or the kind of failure (a closed set)."""
-        if isinstance(result, str):
-            self._failures[service, result] += 1
-            self._client.record((service, "", result), duration)
-        else:
-            self._client.record((service, _STATUSES.get(result, ""), ""), duration)
-
-    def circuit_changed(self, service: str, state: CircuitState) -> None:
-        """Counts a transition into `state`."""
-        self._changes[service, state] += 1
-
-    def predicate_failed(self, route: str, where: str) -> None:
-        """Counts an evaluation without a result. `where` is the field of the route that holds the predicate."""
-        self._predicate_errors[route, where] += 1
-
-    def shadow_ended(self, route: str, result: str) -> None:
-        """Counts a copy for a route's shadow. `result` is of a closed set."""
-        self._copies[route, result] += 1
-
     async def render(self) -> bytes:
         """The text for Prometheus (see `CONTENT_TYPE`). Scrapes at the same time share one rendering."""
         if self._rendering is None:
@@ -124,55 +72,37 @@ class Metrics:
         return await asyncio.shield(self._rendering)
 
     def close(self) -> None:
-        """Stops measuring; to be called once."""
-        self.lag.stop()
+        """To be called once."""
         self._provider.shutdown()
 
     async def _render(self) -> bytes:
         try:
-            self._forget_gone()
-            self._readings = self._read()
-            self._reader.durations = [self._server.metric(), self._client.metric()]
+            counts = self._counts()
+            counts.retain(frozenset(self._sources.routes()), self._sources.services().keys())
+            self._readings = self._read(counts)
+            self._reader.durations = [counts.server.metric(), counts.client.metric()]
             return await asyncio.to_thread(generate_latest, self._registry)
         finally:
             self._rendering = None
 
-    def _forget_gone(self) -> None:
-        """Routes and services that are gone leave the labels; what is counted for others stays."""
-        routes = {*self._sources.routes(), ""}
-        services = self._sources.services().keys()
-        self._server.keep(lambda labels: labels[0] in routes)
-        self._client.keep(lambda labels: labels[0] in services)
-        for counted, kept in (
-            (self._failures, services),
-            (self._changes, services),
-            (self._predicate_errors, routes),
-            (self._copies, routes),
-        ):
-            for key in [key for key in counted if key[0] not in kept]:
-                del counted[key]
-
-    def _read(self) -> Mapping[str, list[Observation]]:
+    def _read(self, counts: Counts) -> Mapping[str, list[Observation]]:
         own: dict[str, list[Observation]] = {
             "gateway.info": [Observation(1, self._build)],
             "process.start_time": [Observation(self._started)],
-            "gateway.loop.lag": [Observation(self.lag.worst)],
-            "gateway.refusals": [Observation(count, {"reason": why.value}) for why, count in self._refusals.items()],
+            "gateway.refusals": [Observation(n, {"reason": why.value}) for why, n in counts.refusals.items()],
             "gateway.attempt.failures": [
-                Observation(count, {"service": service, "kind": kind})
-                for (service, kind), count in self._failures.items()
+                Observation(n, {"service": service, "kind": kind}) for (service, kind), n in counts.failures.items()
             ],
             "gateway.circuit.changes": [
-                Observation(count, {"service": service, "to": state.value})
-                for (service, state), count in self._changes.items()
+                Observation(n, {"service": service, "to": state.value})
+                for (service, state), n in counts.circuit_changes.items()
             ],
             "gateway.predicate.errors": [
-                Observation(count, {"route": route, "where": where})
-                for (route, where), count in self._predicate_errors.items()
+                Observation(n, {"route": route, "where": where})
+                for (route, where), n in counts.predicate_errors.items()
             ],
             "gateway.shadow.requests": [
-                Observation(count, {"route": route, "result": result})
-                for (route, result), count in self._copies.items()
+                Observation(n, {"route": route, "result": result}) for (route, result), n in counts.copies.items()
             ],
         }
         return own | read(self._sources)

@@ -1,4 +1,4 @@
-"""Where the data plane's records go: the metrics, the access log, and the spans of those that are sampled."""
+"""Where the data plane's records go: the counts, the access log, and the spans of those that are sampled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 
 from gateway.core.model import Outcome
 from gateway.telemetry.access import AccessEntry, AccessLog
-from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.counts import Counts
 from gateway.telemetry.records import RecordLike
 from gateway.telemetry.redaction import Redaction
 from gateway.telemetry.span_export import SpanExport
@@ -20,23 +20,23 @@ class Observer:
 
     def __init__(
         self,
-        metrics: Metrics,
+        counts: Counts,
         access: AccessLog,
         redaction: Redaction,
         view_age: Callable[[str], float | None],
         spans: SpanExport | None = None,
     ) -> None:
-        self._metrics = metrics
+        self._counts = counts
         self._access = access
         self._redaction = redaction
         self._spans = spans
         self.view_age = view_age
 
     def request_ended(self, record: RecordLike) -> None:
-        metrics = self._metrics
-        metrics.request_ended(record.method, record.route, record.status, record.reason, record.duration)
+        counts = self._counts
+        counts.request_ended(record.method, record.route, record.status, record.reason, record.duration)
         for attempt in record.trace:
-            metrics.attempt_ended(attempt.instance.service, attempt.result, attempt.duration)
+            counts.attempt_ended(attempt.instance.service, attempt.result, attempt.duration)
         if self._access.enabled:
             self._access.write(partial(_entry, record, self._redaction, time.time()))
         if self._spans is not None and record.context is not None and record.context.sampled:

@@ -84,4 +84,6 @@ class MetricSources:
     certificates: Callable[[], Iterable[CertificateLike]] = tuple
     handshake_failures: Callable[[], Mapping[str, int]] = dict
     """By each reason; empty without TLS."""
+    lag: Callable[[], float] = lambda: 0.0
+    """Worst lateness of the event loop of late, in seconds."""
     ready: Callable[[], bool] = lambda: True

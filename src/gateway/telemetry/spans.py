@@ -26,7 +26,7 @@ from opentelemetry.trace import (
 
 from gateway import __version__
 from gateway.core.model import Outcome
-from gateway.telemetry.metrics import METHODS
+from gateway.telemetry.counts import METHODS
 from gateway.telemetry.records import AttemptLike, RecordLike
 from gateway.telemetry.redaction import Redaction
 from gateway.telemetry.text import clean

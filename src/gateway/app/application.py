@@ -1,0 +1,234 @@
+"""One gateway: what it learns from Consul, what it shows, and when it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NoReturn
+
+from pydantic import JsonValue
+
+from gateway import __version__
+from gateway.admin.readiness import judge
+from gateway.admin.server import AdminServer
+from gateway.admin.sources import ConsulStanding, Readiness
+from gateway.app import parts
+from gateway.app.figures import Figures
+from gateway.app.serving import Serving
+from gateway.core.model import Instance, Route, ServicePolicy
+from gateway.core.views import CircuitView, RouteLoad
+from gateway.discovery.consul_client import ConsulClient
+from gateway.discovery.consul_settings import ConsulSettings
+from gateway.discovery.documents import Rejection, describe, describe_policy
+from gateway.discovery.duty import DutyState
+from gateway.discovery.errors import ConsulError
+from gateway.discovery.service import Discovery
+from gateway.discovery.snapshot import Snapshot
+from gateway.discovery.view import ViewState
+from gateway.proxy.server_certificates import CertificateStanding
+from gateway.settings import Settings
+from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
+from gateway.telemetry.sources import MetricSources
+
+logger = logging.getLogger("gateway")
+
+_NODE_RETRY = 5.0
+"""Seconds between questions for our own node's name, while the agent does not answer."""
+_DEREGISTER_WITHIN = 3.0
+_DISCOVERY_RESTART = 1.0
+
+
+class App:
+    """Owns all but the serving of requests."""
+
+    def __init__(self, settings: Settings) -> None:
+        """To be made in the event loop. Raises what `run` does."""
+        self._settings = settings
+        self._draining = asyncio.Event()
+        self._first_view = asyncio.Event()
+        self._ready = False
+        admin_token = parts.admin_token(settings)
+        listening = parts.listening(settings)
+        self._serving = Serving(settings, listening, parts.sticky_key(settings), self._view_age)
+        self._figures = Figures()
+        consul_settings = ConsulSettings.from_environment(settings.consul_environment(os.environ))
+        self._consul_address = consul_settings.address
+        self._client = ConsulClient(consul_settings)
+        self._discovery = self._new_discovery()
+        self._metrics = Metrics(
+            self._metric_sources(), lambda: self._figures.counts, gateway_id=settings.gateway_id, mode=settings.mode
+        )
+        token = None if admin_token is None else admin_token.current
+        self._admin = AdminServer(self, settings.admin_listen.host, settings.admin_listen.port, token)
+
+    async def run(self) -> None:
+        """Serves from the first full view of Consul on, or from the snapshot's, until it has drained."""
+        settings = self._settings
+        await self._admin.start()
+        logger.info("The gateway starts.", extra={**self.identity(), "consul": self._consul_address})
+        tasks: list[asyncio.Task[None]] = [asyncio.create_task(self._discover())]
+        if settings.mode == "sidecar":
+            tasks.append(asyncio.create_task(self._prefer_own_node()))
+        try:
+            if await self._became_ready():
+                await self._serve()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._admin.stop()
+            await self._serving.close()
+            await self._client.close()
+            self._metrics.close()
+        logger.info("The gateway has stopped.")
+
+    @property
+    def draining(self) -> bool:
+        return self._draining.is_set()
+
+    def _new_discovery(self, inherited: Snapshot | None = None) -> Discovery:
+        options, clock = parts.discovery_options(self._settings), asyncio.get_running_loop().time
+        return Discovery(self._client, options, self._serving, clock=clock, inherited=inherited)
+
+    async def _discover(self) -> NoReturn:
+        """Keeps discovery running: an error of ours in it costs the news of a moment, never what is in force."""
+        while True:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._discovery.run())
+                    await self._discovery.ready()
+                    self._first_view.set()
+                    if self._ready and not self.draining:
+                        await self._discovery.register()
+            except ExceptionGroup:
+                logger.exception("Discovery failed by an error of the gateway; it begins anew.")
+            await asyncio.sleep(_DISCOVERY_RESTART)
+            self._discovery = self._new_discovery(self._discovery.in_force())
+
+    async def _became_ready(self) -> bool:
+        """Waits for the first view; False if it was told to drain before."""
+        waits = [asyncio.create_task(event.wait()) for event in (self._first_view, self._draining)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        return not self.draining
+
+    async def _serve(self) -> None:
+        settings = self._settings
+        await self._serving.start()
+        self._ready = True
+        await self._discovery.register()
+        where = {"listen": str(settings.listen or "off"), "tls_listen": str(settings.tls_listen or "off")}
+        logger.info("The gateway serves.", extra={**where, "routes": len(self._serving.core.table.routes)})
+        await self._draining.wait()
+        logger.info(
+            "The gateway drains.", extra={"drain_time": settings.drain_time, "in_flight": self._serving.in_flight}
+        )
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DEREGISTER_WITHIN):
+                await self._discovery.deregister()
+        drained = await self._serving.drain(settings.drain_time, settings.finish_limit)
+        logger.info("The gateway has drained.", extra={"finished": drained.finished, "aborted": drained.aborted})
+
+    async def _prefer_own_node(self) -> None:
+        told = False
+        while True:
+            try:
+                node = await self._client.agent_node()
+            except ConsulError as error:
+                level = logging.DEBUG if told else logging.WARNING
+                logger.log(level, "Instances of our own node are not preferred yet.", extra={"error": str(error)})
+                told = True
+                await asyncio.sleep(_NODE_RETRY)
+            else:
+                self._serving.prefer(node)
+                return
+
+    def _view_age(self, service: str) -> float | None:
+        return self._discovery.view_age(service)
+
+    # --- what the admin surface shows (AdminSources) ---
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def identity(self) -> Mapping[str, str]:
+        settings = self._settings
+        return {"id": settings.gateway_id, "mode": settings.mode, "prefix": settings.prefix, "version": __version__}
+
+    def routes(self) -> Iterable[Route]:
+        return self._serving.core.table.routes.values()
+
+    def describe_route(self, route: Route) -> Mapping[str, JsonValue]:
+        return describe(route)
+
+    def describe_policy(self, policy: ServicePolicy) -> Mapping[str, JsonValue]:
+        return describe_policy(policy)
+
+    def policies(self) -> Mapping[str, ServicePolicy]:
+        return self._serving.core.policies
+
+    def services(self) -> Mapping[str, Sequence[Instance]]:
+        return self._serving.core.services()
+
+    async def refresh(self) -> None:
+        self._figures = self._serving.figures()
+
+    def circuits(self) -> Iterable[CircuitView]:
+        return self._figures.circuits
+
+    def loads(self) -> Iterable[RouteLoad]:
+        return self._figures.loads
+
+    def certificates(self) -> Sequence[CertificateStanding]:
+        return self._figures.certificates
+
+    def views(self) -> Sequence[ViewState]:
+        return self._discovery.views()
+
+    def rejections(self) -> Sequence[Rejection]:
+        return self._discovery.rejections()
+
+    def consul(self) -> ConsulStanding:
+        duties = {duty.name: duty for duty in self._discovery.duties()}
+        off = DutyState("", done=False, error=None)
+        return ConsulStanding(self._consul_address, duties.get("registration", off), duties.get("status", off))
+
+    def readiness(self) -> Readiness:
+        draining, max_age = self.draining, self._settings.ready_max_age
+        return judge(self.views(), started=self._ready, draining=draining, max_age=max_age)
+
+    def drain(self) -> None:
+        self._draining.set()
+
+    async def metrics(self) -> tuple[bytes, str]:
+        await self.refresh()
+        return await self._metrics.render(), CONTENT_TYPE
+
+    def _metric_sources(self) -> MetricSources:
+        return MetricSources(
+            counters=lambda: self._figures.counters,
+            routes=lambda: self._serving.core.table.routes,
+            services=self.services,
+            circuits=self.circuits,
+            loads=self.loads,
+            rate_limits=lambda: self._figures.rate_limits,
+            views=self.views,
+            rejected_keys=lambda: len(self.rejections()),
+            dropped_instances=lambda: sum(view.left_out for view in self.views()),
+            dropped_log_lines=lambda: self._figures.dropped_log_lines,
+            dropped_spans=lambda: self._figures.dropped_spans,
+            dropped_journal_events=lambda: self._figures.dropped_journal_events,
+            violations=lambda: self._figures.violations,
+            connections=lambda: self._figures.connections,
+            connections_dropped=lambda: self._figures.connections_dropped,
+            certificates=self.certificates,
+            handshake_failures=lambda: self._figures.handshake_failures,
+            lag=lambda: self._figures.lag,
+            ready=lambda: self.readiness().ready,
+        )
