@@ -31,6 +31,14 @@ class Authority:
         files.key.write_bytes(issued.private_key_pem.bytes())
         return files
 
+    def encrypt(self, files: CertificateFiles) -> None:
+        """Puts a password on the key."""
+        key = serialization.load_pem_private_key(files.key.read_bytes(), None)
+        encryption = serialization.BestAvailableEncryption(b"wonderland")
+        files.key.write_bytes(
+            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+        )
+
     def trusting(self, client: CertificateFiles | None = None) -> ssl.SSLContext:
         """A client's context that trusts this authority and shows that certificate."""
         context = ssl.create_default_context(cafile=str(self.file))

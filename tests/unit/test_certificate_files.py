@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 
 from gateway.proxy.certificate_files import CertificateFiles, TlsError, TlsOptions
 from gateway.proxy.server_certificates import ServerCertificates
@@ -48,9 +47,7 @@ def test_files_that_are_missing_or_hold_something_else(authority: Authority, tmp
 
 def test_a_key_with_a_password_is_not_asked_for_it(authority: Authority) -> None:
     good = authority.pair("a.test")
-    key = serialization.load_pem_private_key(good.key.read_bytes(), None)
-    encrypted = serialization.BestAvailableEncryption(b"wonderland")
-    good.key.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encrypted))
+    authority.encrypt(good)
     assert why(TlsOptions((good,))) == f"{good.key}: the key is encrypted; the gateway takes keys without a password"
 
 

@@ -112,20 +112,20 @@ def _context(options: TlsOptions, files: CertificateFiles) -> ssl.SSLContext:
     return context
 
 
-class _Encrypted(Exception):
-    pass
+class Encrypted(OSError):
+    """A key has a password."""
 
 
-def _no_password() -> NoReturn:
-    """Else OpenSSL would ask for it at the terminal."""
-    raise _Encrypted
+def no_password() -> NoReturn:
+    """For whoever loads a key: else OpenSSL would ask for a password at the terminal. Raises Encrypted."""
+    raise Encrypted("the key is encrypted; the gateway takes keys without a password")
 
 
 def _load_key(context: ssl.SSLContext, files: CertificateFiles) -> None:
     try:
-        context.load_cert_chain(files.certificate, files.key, _no_password)
-    except _Encrypted:
-        raise TlsError(f"{files.key}: the key is encrypted; the gateway takes keys without a password") from None
+        context.load_cert_chain(files.certificate, files.key, no_password)
+    except Encrypted as error:
+        raise TlsError(f"{files.key}: {error}") from None
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise TlsError(f"{files.key}: is not the key of the certificate {files.certificate}") from error
