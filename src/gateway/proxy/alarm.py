@@ -3,15 +3,14 @@
 Almost every deadline here is taken back before its time, and a timer of the loop costs as much as parsing a head. So
 the timer stays when the deadline goes, and looks, once it rings, whether there is a later one by then.
 
-A loop that was held up, because the process was stopped, the machine suspended or a processor not to be had, comes to its
-timers before it has heard what came meanwhile. Those whom it waits for are not to blame, so it hears them first.
+A loop that was held up, because the process was stopped, the machine suspended or a processor not to be had, comes to
+its timers before it has heard what came meanwhile. Those whom it waits for are not to blame, so it hears them first.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-
 
 _LATE = 0.1
 """Seconds by which a loop that is well never misses a timer; and how long one that was held up gets to hear."""
