@@ -92,7 +92,8 @@ class ResponseReader:
         self._last_size = 0
         """... the bytes of both together, or 0 for none ..."""
         self._last_line = (0, b"", "")
-        """... and its status, reason and version. The same bytes again come to the same, with another body."""
+        """... and its status, reason and version. The same bytes again come to the same, with another body; they come
+        only where that response let the connection go on."""
         self.begin(head_only=False)
 
     def begin(self, *, head_only: bool) -> None:
@@ -164,9 +165,8 @@ class ResponseReader:
 
     def _remember(self, data: bytes) -> None:
         size, whole = len(self.body[0]), len(data)
-        simple = self.head.length == size and self.keep_alive and not self.surplus and not self.head.chunked
         start = data[: whole - size]
-        if simple and start.find(_HEAD_END) + len(_HEAD_END) == len(start) <= _REPEATED:
+        if self.head.length == size and start.find(_HEAD_END) + len(_HEAD_END) == len(start) <= _REPEATED:
             self._last_start, self._last_size = start, whole
             self._last_line = (self.status, self.reason, self.version)
 
