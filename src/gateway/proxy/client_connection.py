@@ -26,7 +26,7 @@ from gateway.core.model import Reason
 from gateway.pipeline.peer_certificate import BadCertificate, PeerCertificate, peer_certificate
 from gateway.proxy.alarm import Alarm
 from gateway.proxy.connection import Connection
-from gateway.proxy.facts import Entrance, KnownHead, Message
+from gateway.proxy.facts import Entrance, Inbound, Message
 from gateway.proxy.forwarded import plain_address
 from gateway.proxy.options import ProxyOptions
 
@@ -35,6 +35,8 @@ logger = logging.getLogger("gateway.tls")
 _UNSENT = 65536
 """Bytes for a client that wait to be taken before whoever makes them has to."""
 _HEAD_END = b"\r\n\r\n"
+_REPEATED = 4096
+"""Bytes of the largest head that a connection remembers."""
 _PIPELINED = 32
 """Requests that may wait for the one before them; more of what the client sends is not read until half have gone."""
 
@@ -98,6 +100,12 @@ class ClientConnection(Connection):
         self._turning = False
         self._partial = False
         """Whether a request's head has come in part."""
+        self._rests = True
+        """The parser is known to be between two requests."""
+        self._last_head: bytes | None = None
+        """The bytes of a request without body that the parser read last, and nothing else ..."""
+        self._last_message: Message | None = None
+        """... and what it made of them, as it would of the same bytes again: clients that poll send nothing else."""
         self._head_begun = False
         """Whether somebody waits for the rest of it."""
         self._alarm = Alarm(loop, self._waited_enough)
@@ -109,8 +117,8 @@ class ClientConnection(Connection):
         self.certificate: PeerCertificate | None = None
         """The client's, verified."""
         self.peer = ""
-        self.known: KnownHead | None = None
-        """What the header fields of the last request came to."""
+        self.known: Inbound | None = None
+        """What the last request came to."""
 
     # --- events of the transport ---
 
@@ -149,10 +157,15 @@ class ClientConnection(Connection):
         self._parser = self._requests = None
 
     def data_received(self, data: bytes) -> None:
-        if self._plain and self._exchange is None and data.find(_HEAD_END) + 4 == len(data) > 4:
-            # One head and nothing else, while nothing is unfinished: nearly always.
-            self._feed(data)
-            return
+        if self._plain and self._exchange is None:
+            if self._rests and data == self._last_head:
+                assert self._last_message is not None
+                self._exchanges.begin(self, self._last_message, EMPTY_PAYLOAD)
+                return
+            if data.find(_HEAD_END) + 4 == len(data) > 4:
+                # One head and nothing else, while nothing is unfinished: nearly always.
+                self._feed_head(data)
+                return
         if self._closing or self._deaf:
             return
         if self._tunnel is not None:
@@ -192,30 +205,50 @@ class ClientConnection(Connection):
         elif not (self._deaf or self._closing):
             self._feed(data)
 
+    def _feed_head(self, data: bytes) -> None:
+        """For what ends where a head does, and has no other in it."""
+        rested, self._rests = self._rests, False
+        between = self._payload.is_eof()
+        messages, upgrade, tail = self._parsed(data)
+        if len(messages) != 1 or upgrade or self._messages:
+            self._take(messages, between=between, upgrade=upgrade, tail=tail)
+            return
+        message, self._payload = messages[0]
+        self._partial = False
+        if self._payload is EMPTY_PAYLOAD:
+            self._rests = True
+            if rested and len(data) <= _REPEATED:
+                self._last_head, self._last_message = data, message
+        self._exchanges.begin(self, message, self._payload)
+
     def _feed(self, data: bytes) -> None:
+        self._rests = False
+        between = self._payload.is_eof()
+        messages, upgrade, tail = self._parsed(data)
+        self._take(messages, between=between, upgrade=upgrade, tail=tail)
+
+    def _parsed(self, data: bytes) -> tuple[list[tuple[Message, StreamReader]], bool, bytes]:
         parser = self._requests
         if parser is None:
-            return
-        between = self._payload.is_eof()
+            return [], False, b""
         try:
-            messages, upgrade, tail = parser.feed_data(data)
+            return parser.feed_data(data)
         except HttpProcessingError as error:
             self._deaf, self._plain = True, False
             self._messages.append((None, EMPTY_PAYLOAD, _reason(error)))
             # The parser tells nothing to a body that it gave up.
             if not self._payload.is_eof():
                 self._payload.set_exception(RequestPayloadError("broken framing"))
-        else:
-            self._partial = between and not messages and bool(data)
-            if self._plain and self._exchange is None and len(messages) == 1 and not (upgrade or self._messages):
-                message, self._payload = messages[0]
-                self._exchanges.begin(self, message, self._payload)
-                return
-            for message, payload in messages:
-                self._payload = payload
-                self._messages.append((message, payload, None))
-            if upgrade:
-                self._hold(tail)
+            return [], False, b""
+
+    def _take(self, messages: list[tuple[Message, StreamReader]], *, between: bool, upgrade: bool, tail: bytes) -> None:
+        """`between`: the parser had no unfinished body before it read them."""
+        self._partial = between and not messages and not self._deaf
+        for message, payload in messages:
+            self._payload = payload
+            self._messages.append((message, payload, None))
+        if upgrade:
+            self._hold(tail)
         if self._messages and self._exchange is None:
             self._turn()
 

@@ -60,7 +60,8 @@ class Peer(Protocol):
     entrance: Entrance
     peer: str
     """The address at its other end."""
-    known: KnownHead | None
+    known: Inbound | None
+    """What the last request came to."""
 
 
 @dataclass(slots=True)
@@ -102,6 +103,7 @@ class KnownHead:
 class Inbound:
     """A request that may be routed. `upgrade` is the protocol it asks for, if it is one that we tunnel."""
 
+    message: Message
     facts: RequestFacts
     head: KnownHead
     query: str
@@ -121,7 +123,30 @@ class Reader:
         self._wall_clock = wall_clock
 
     def read(self, message: Message, connection: Peer) -> Inbound:
-        """Leaves what the header fields came to with the connection."""
+        """Leaves what it came to with the connection."""
+        known = connection.known
+        if known is not None and known.message is message:
+            # The same bytes again, at another time.
+            last = known.facts
+            facts = RequestFacts(
+                last.method,
+                last.host,
+                last.path,
+                last.query,
+                last.headers,
+                last.client_ip,
+                last.scheme,
+                self._wall_clock(),
+            )
+            known = Inbound(message, facts, known.head, known.query, known.upgrade, known.keep_alive)
+        else:
+            head = None if known is None else known.head
+            known = self._read(message, head, connection.peer, connection.entrance)
+        connection.known = known
+        return known
+
+    def _read(self, message: Message, head: KnownHead | None, peer: str, entrance: Entrance) -> Inbound:
+        """`head` is the last request's, in the hope that this one has the same."""
         version = message.version
         if version is not HttpVersion11 and version != (1, 0):
             if version < (1, 0):
@@ -130,9 +155,8 @@ class Reader:
         method = message.method
         if method == "CONNECT":
             raise Refused(Reason.METHOD_NOT_ALLOWED, close=True)
-        head = connection.known
         if head is None or head.received != message.raw_headers or (head.version == "1.1") != (version == (1, 1)):
-            head = connection.known = self._learn(message, connection.peer, connection.entrance)
+            head = self._learn(message, peer, entrance)
         path, query = _target(message.path, head.host)
         upgrade, headers = None, head.headers
         if head.handshake is not None and method == "GET":
@@ -141,7 +165,7 @@ class Reader:
             method, head.hostname, path, query or "", headers, head.client_ip, head.scheme, self._wall_clock()
         )
         keep_alive = head.reusable and not message.should_close
-        return Inbound(facts, head, f"?{query}" if query is not None else "", upgrade, keep_alive)
+        return Inbound(message, facts, head, f"?{query}" if query is not None else "", upgrade, keep_alive)
 
     def _learn(self, message: Message, peer: str, entrance: Entrance) -> KnownHead:
         forwarding, options = self._forwarding, self._options

@@ -16,6 +16,9 @@ from gateway.proxy.hop_headers import BadField, sift_response
 _SWITCHING_PROTOCOLS = 101
 _NO_CONTENT = 204
 _NOT_MODIFIED = 304
+_HEAD_END = b"\r\n\r\n"
+_REPEATED = 4096
+"""Bytes of the largest head that is remembered."""
 
 
 class BadResponse(Exception):
@@ -46,6 +49,9 @@ class ResponseReader:
         "_field_limit",
         "_fields_limit",
         "_head_only",
+        "_last_line",
+        "_last_size",
+        "_last_start",
         "_line_limit",
         "_midway",
         "_parser",
@@ -81,6 +87,13 @@ class ResponseReader:
         self._reason = b""
         self.head = KnownFields([], [])
         """Of this response once `has_head`, of the one before it until then."""
+        self._last_start = b""
+        """The bytes of the head of the last response that came in one piece with its body, and nothing else ..."""
+        self._last_size = 0
+        """... the bytes of both together, or 0 for none ..."""
+        self._last_line = (0, b"", "")
+        """... and its status, reason and version. The same bytes again come to the same, with another body; they come
+        only where that response let the connection go on."""
         self.begin(head_only=False)
 
     def begin(self, *, head_only: bool) -> None:
@@ -116,8 +129,12 @@ class ResponseReader:
 
     def feed(self, data: bytes) -> None:
         """Raises BadResponse; what was complete before stays so."""
+        if len(data) == self._last_size and not self._midway and not self.has_head and self._repeats(data):
+            return
+        self._last_size = 0
         parser = self._parser
         assert parser is not None
+        fresh = not (self._midway or self.has_head)
         self._unheard += len(data)
         try:
             parser.feed_data(data)
@@ -132,6 +149,26 @@ class ResponseReader:
         if self._unheard > self._unheard_limit:
             self._midway = True
             raise BadResponse("its head, or what follows its last chunk, is too large")
+        if fresh and self.complete and len(self.body) == 1:
+            self._remember(data)
+
+    def _repeats(self, data: bytes) -> bool:
+        """Takes a response whose head is the last one's, to the byte, and whose body has its size."""
+        start = self._last_start
+        if self._head_only or not data.startswith(start):
+            return False
+        self.status, self.reason, self.version = self._last_line
+        self.length = self.head.length
+        self.body.append(data[len(start) :])
+        self.keep_alive = self.has_head = self.complete = True
+        return True
+
+    def _remember(self, data: bytes) -> None:
+        size, whole = len(self.body[0]), len(data)
+        start = data[: whole - size]
+        if self.head.length == size and start.find(_HEAD_END) + len(_HEAD_END) == len(start) <= _REPEATED:
+            self._last_start, self._last_size = start, whole
+            self._last_line = (self.status, self.reason, self.version)
 
     def close(self) -> None:
         """Nothing more will come: the parser and this object hold each other."""

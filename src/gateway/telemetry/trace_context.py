@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from random import getrandbits, random
+from random import random
 
 import msgspec
+
+from gateway.telemetry.ids import digits
 
 Field = tuple[str, str]
 
@@ -47,7 +49,7 @@ class TraceContext(msgspec.Struct, frozen=True):
 
 
 def new_span_id() -> str:
-    return f"{getrandbits(64) or 1:016x}"
+    return digits.take(16)
 
 
 def trace_context(parents: Sequence[str], states: Sequence[str], *, trusted: bool, ratio: float) -> TraceContext:
@@ -57,7 +59,7 @@ def trace_context(parents: Sequence[str], states: Sequence[str], *, trusted: boo
     """
     received = _parent(parents[0]) if len(parents) == 1 else None
     if received is None:
-        return TraceContext(f"{getrandbits(128) or 1:032x}", None, new_span_id(), random() < ratio)
+        return TraceContext(digits.take(32), None, new_span_id(), random() < ratio)
     trace_id, parent_id, flags = received
     sampled = bool(flags & _SAMPLED) if trusted else random() < ratio
     return TraceContext(trace_id, parent_id, new_span_id(), sampled, _state(states) if states else "")
