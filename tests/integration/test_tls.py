@@ -136,10 +136,15 @@ async def test_only_http_1_is_agreed_on(authority: Authority, certificates: Serv
                 assert client.writer.get_extra_info("ssl_object").selected_alpn_protocol() == agreed
 
 
-async def test_plain_http_at_the_port_for_tls_is_told_so(certificates: ServerCertificates) -> None:
-    async with ScriptedUpstream() as upstream, running_proxy(upstream, certificates=certificates) as proxy:
+@pytest.mark.parametrize("body", [b"", bytes(4 << 20)])
+async def test_plain_http_at_the_port_for_tls_is_told_so(certificates: ServerCertificates, body: bytes) -> None:
+    options = replace(OPTIONS, lingering=0.2)
+    async with (
+        ScriptedUpstream() as upstream,
+        running_proxy(upstream, options=options, certificates=certificates) as proxy,
+    ):
         async with await LiteralClient.connect(proxy.tls_port) as client:
-            response = await client.ask(request("/secret"))
+            response = await client.ask(request("/secret", method="POST", body=body))
             assert response.status == 400
             assert b"https" in response.body
             assert await client.closed()

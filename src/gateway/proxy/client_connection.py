@@ -356,10 +356,9 @@ class ClientConnection(Connection):
         self._deaf, self._plain = True, False
 
     def refuse(self, reason: Reason, detail: str | None = None) -> None:
-        """Answers what is no request, and ends the connection."""
+        """Answers what is no request; the connection is to be closed then."""
         self.deafen()
         self._exchanges.refuse_unreadable(self, reason, detail)
-        self.close()
 
     def abort(self) -> None:
         """Ends the connection at once, so that nobody takes what was sent for complete."""
@@ -415,8 +414,7 @@ class ClientConnection(Connection):
         """A silent client is left without a word; one that began a request and does not go on is told so."""
         if self._head_begun:
             self.refuse(Reason.REQUEST_TIMEOUT)
-        else:
-            self.close()
+        self.close()
 
 
 def _certificate(encryption: ssl.SSLObject, peer: str) -> PeerCertificate | None:
