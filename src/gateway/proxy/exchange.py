@@ -323,11 +323,12 @@ class Exchange:
         if outgoing is None:
             outgoing = self._outgoing = self._outgoing_of(inbound, call, route)
         outgoing.connect_time = 0.0
-        own = context.fields(trying.span_id)
         if call is None:
-            outgoing.lines = inbound.head.lines + lines([("X-Request-Id", self._request_id), *own])
+            state = f"tracestate: {context.state}\r\n" if context.state else ""
+            own = f"X-Request-Id: {self._request_id}\r\ntraceparent: {context.parent(trying.span_id)}\r\n{state}"
+            outgoing.lines = inbound.head.lines + own.encode()
         else:
-            head = RequestHead(call.host, [*call.fields, *own])
+            head = RequestHead(call.host, [*call.fields, *context.fields(trying.span_id)])
             for change in call.for_instance:
                 change(trying.instance, head)
             outgoing.host, outgoing.lines = head.host, lines(head.fields)
@@ -565,26 +566,26 @@ class Exchange:
         if self._trying is not None:
             self._note(self._trying.result, None)
         return RequestRecord(
-            method=self._message.method,
-            path="" if inbound is None else inbound.facts.path,
-            route=None if self._route is None else self._route.name,
-            status=self._status,
-            outcome=self._outcome,
-            reason=self._reason,
-            duration=perf_counter() - self._started,
-            queue=self._queue,
-            facts=None if inbound is None else inbound.facts,
-            context=self._context,
-            attempts=len(self._trace),
-            instance=instance,
-            bytes_in=0 if body is None else body.received,
-            bytes_out=self._bytes_out,
-            request_id=self._request_id,
-            ticket=None if self._ticket is None else self._ticket.id,
-            client_ip=self._connection.peer if inbound is None else inbound.facts.client_ip,
-            detail=self._detail,
-            trace=tuple(self._trace),
-            identity=None if identity is None else str(identity),
+            self._message.method,
+            "" if inbound is None else inbound.facts.path,
+            None if self._route is None else self._route.name,
+            self._status,
+            self._outcome,
+            self._reason,
+            perf_counter() - self._started,
+            len(self._trace),
+            instance,
+            0 if body is None else body.received,
+            self._bytes_out,
+            self._request_id,
+            None if self._ticket is None else self._ticket.id,
+            self._connection.peer if inbound is None else inbound.facts.client_ip,
+            self._detail,
+            tuple(self._trace),
+            self._queue,
+            None if inbound is None else inbound.facts,
+            self._context,
+            None if identity is None else str(identity),
         )
 
 

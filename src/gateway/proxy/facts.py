@@ -90,17 +90,27 @@ class KnownHead:
     """The same, encoded."""
 
 
-@dataclass(slots=True)
 class Inbound:
     """A request that may be routed. `upgrade` is the protocol it asks for, if it is one that we tunnel."""
 
-    message: Message
-    facts: RequestFacts
-    head: KnownHead
-    query: str
-    """As sent, with its question mark."""
-    upgrade: str | None
-    keep_alive: bool
+    __slots__ = ("facts", "head", "keep_alive", "message", "query", "upgrade")
+
+    def __init__(
+        self,
+        message: Message,
+        facts: RequestFacts,
+        head: KnownHead,
+        query: str,
+        upgrade: str | None,
+        keep_alive: bool,
+    ) -> None:
+        self.message = message
+        self.facts = facts
+        self.head = head
+        self.query = query
+        """As sent, with its question mark."""
+        self.upgrade = upgrade
+        self.keep_alive = keep_alive
 
 
 class Reader:
