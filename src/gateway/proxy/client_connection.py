@@ -371,7 +371,7 @@ class ClientConnection(Connection):
             return
         accepted.write_eof()
         if self._buffer_paused:
-            self._resume_reading_for_buffer()
+            self._resume_for_buffer()
         self._watch_unread()
         self._alarm.set(self._loop.time() + self._options.lingering)
 
