@@ -30,6 +30,8 @@ _REPEATED = 4096
 """Bytes of the largest head that a connection remembers."""
 _PIPELINED = 32
 """Requests that may wait for the one before them; more of what the client sends is not read until half have gone."""
+_HEAD_KEPT = 1 << 19
+"""Bytes of an unfinished head, and of the end of a body in front of it, that are kept to find its first line in."""
 
 
 class RequestParser(Protocol):
@@ -92,6 +94,8 @@ class ClientConnection(Connection):
         """The bytes of a request without body that the parser read last, and nothing else ..."""
         self._last_message: Message | None = None
         """... and what it made of them, as it would of the same bytes again: clients that poll send nothing else."""
+        self._fed = b""
+        """What the parser has been fed of a head that it has not told of yet."""
         self._head_begun = False
         """Whether somebody waits for the rest of it."""
         self._alarm = Alarm(loop, self._waited_enough)
@@ -210,7 +214,7 @@ class ClientConnection(Connection):
         if parser is None:
             return [], False, b""
         try:
-            return parser.feed_data(data)
+            messages, upgrade, tail = parser.feed_data(data)
         except HttpProcessingError as error:
             self._deaf, self._plain = True, False
             self._messages.append((None, EMPTY_PAYLOAD, _reason(error)))
@@ -218,6 +222,19 @@ class ClientConnection(Connection):
             if not self._payload.is_eof():
                 self._payload.set_exception(RequestPayloadError("broken framing"))
             return [], False, b""
+        fed, self._fed = self._fed + data, b""
+        for at, (message, _) in enumerate(messages):
+            if not _is_of_http(message, fed):
+                for good, payload in messages[:at]:
+                    self._payload = payload
+                    self._messages.append((good, payload, None))
+                self._deaf, self._plain = True, False
+                self._messages.append((None, EMPTY_PAYLOAD, Reason.BAD_REQUEST))
+                return [], False, b""
+        last = messages[-1][1] if messages else self._payload
+        if last.is_eof() and not (messages and data.endswith(_HEAD_END)):
+            self._fed = fed[:_HEAD_KEPT]
+        return messages, upgrade, tail
 
     def _take(self, messages: list[tuple[Message, StreamReader]], *, between: bool, upgrade: bool, tail: bytes) -> None:
         """`between`: the parser had no unfinished body before it read them."""
@@ -260,7 +277,7 @@ class ClientConnection(Connection):
                 message, content, reason = self._messages.popleft()
                 if message is None:
                     self._exchanges.refuse_unreadable(self, reason)
-                    self.close()
+                    self._part()
                 else:
                     self._exchanges.begin(self, message, content)
                 self._let_go_at_rest()
@@ -343,12 +360,27 @@ class ClientConnection(Connection):
             self._accepted.close()
         self._watch_unread()
 
+    def _part(self) -> None:
+        """Says no more, and hears the client out for a while, since what is still on its way would take the answer from
+        it if the connection were closed at once (RFC 9112 §9.6)."""
+        self._deaf, self._plain, self._head_begun = True, False, False
+        self._messages.clear()
+        accepted = self._accepted
+        if accepted is None or accepted.is_closing() or not accepted.can_write_eof():
+            self.close()
+            return
+        accepted.write_eof()
+        if self._buffer_paused:
+            self._resume_for_buffer()
+        self._watch_unread()
+        self._alarm.set(self._loop.time() + self._options.lingering)
+
     def _hang_up(self, content: StreamReader) -> None:
         """Reads the rest of a body for a while: a client that is still sending would not see its answer."""
         self._plain = False
         self._messages.clear()
         if self._deaf or content.is_eof() or content.exception() is not None:
-            self.close()
+            self._part()
             return
         self._watch_unread()
         self._lingering = self._loop.create_task(self._linger(content))
@@ -384,7 +416,15 @@ class ClientConnection(Connection):
         if self._head_begun:
             self._deaf, self._plain = True, False
             self._exchanges.refuse_unreadable(self, Reason.REQUEST_TIMEOUT)
-        self.close()
+            self._part()
+        else:
+            self.close()
+
+
+def _is_of_http(message: Message, fed: bytes) -> bool:
+    """Whether the request line is one of RFC 9112 §3, with single spaces, and of HTTP: llhttp takes RTSP and ICE too,
+    and does not say which it was."""
+    return f"{message.method} {message.path} HTTP/".encode("utf-8", "surrogateescape") in fed
 
 
 def _request_parser(
