@@ -200,7 +200,7 @@ def test_status_shows_a_running_gateway(run: Run, running: GatewayProcess, consu
     assert re.search(r"^service:orders +live +\d", told.stdout, re.MULTILINE)
     assert "1 routes in force, 1 keys rejected." in told.stdout
     assert f"{consul['GATEWAY_PREFIX']}/routes/bad:1:1: backends: " in told.stdout
-    by_setting = run("status", "--json", GATEWAY_ADMIN_LISTEN=f":{running.admin_port}")
+    by_setting = run("status", "--json", GATEWAY_ADMIN_LISTEN=f"127.0.0.1:{running.admin_port}")
     assert json.loads(by_setting.stdout)["readyz"]["ready"] is True
 
 

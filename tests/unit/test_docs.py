@@ -48,7 +48,7 @@ def test_parts_of_routes_are_accepted() -> None:
         assert isinstance(found, Route), f"{found}: {block}"
 
 
-@pytest.mark.parametrize("name", ["transformation.md", "backends.md"])
+@pytest.mark.parametrize("name", ["transformation.md", "backends.md", "operating.md"])
 def test_routes_on_pages_are_accepted(name: str) -> None:
     blocks = _blocks(ROOT / "docs" / name, "yaml")
     assert blocks
@@ -91,7 +91,7 @@ def test_metrics_that_are_named_exist() -> None:
 def test_routes_in_the_page_on_authentication_are_accepted() -> None:
     page = ROOT / "docs" / "authentication.md"
     blocks = [*_blocks(page, "yaml"), *_blocks(page, "json")]
-    assert len(blocks) == 5
+    assert len(blocks) == 7
     for block in blocks:
         found = parse_route("example", block.encode(), 1)
         assert isinstance(found, Route), found

@@ -166,6 +166,7 @@ class Exchange:
                 id=self._request_id,
                 head_size=head.sifted.size,
                 body_length=head.length or 0,
+                certificate=connection.certificate,
             )
             self._through(self._call, iter(stages))
         else:

@@ -55,9 +55,18 @@ class Message(Protocol):
     def should_close(self) -> bool: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """Where clients come in: what they speak there, `http` or `https`, and the port."""
+
+    scheme: str
+    port: int
+
+
 class Peer(Protocol):
     """The connection that a request came on."""
 
+    entrance: Entrance
     peer: str
     """The address at its other end."""
     known: Inbound | None
@@ -133,8 +142,6 @@ class Reader:
         self._options = options
         self._forwarding = forwarding
         self._wall_clock = wall_clock
-        self.port = options.port
-        """The one that clients reach us at."""
 
     def read(self, message: Message, connection: Peer) -> Inbound:
         """Leaves what it came to with the connection."""
@@ -154,11 +161,12 @@ class Reader:
             )
             known = Inbound(message, facts, known.head, known.query, known.upgrade, known.keep_alive)
         else:
-            known = self._read(message, None if known is None else known.head, connection.peer)
+            head = None if known is None else known.head
+            known = self._read(message, head, connection.peer, connection.entrance)
         connection.known = known
         return known
 
-    def _read(self, message: Message, head: KnownHead | None, peer: str) -> Inbound:
+    def _read(self, message: Message, head: KnownHead | None, peer: str, entrance: Entrance) -> Inbound:
         """`head` is the last request's, in the hope that this one has the same."""
         version = message.version
         if version is not HttpVersion11 and version != (1, 0):
@@ -169,7 +177,7 @@ class Reader:
         if method in _NOT_SERVED:
             raise Refused(Reason.METHOD_NOT_ALLOWED, close=True)
         if head is None or head.received != message.raw_headers or (head.version == "1.1") != (version == (1, 1)):
-            head = self._learn(message, peer)
+            head = self._learn(message, peer, entrance)
         path, query = _target(message.path, method, head)
         if method == "OPTIONS" and head.max_forwards is not None:
             _check_max_forwards(head.max_forwards)
@@ -182,7 +190,7 @@ class Reader:
         keep_alive = head.reusable and not message.should_close
         return Inbound(message, facts, head, f"?{query}" if query is not None else "", upgrade, keep_alive)
 
-    def _learn(self, message: Message, peer: str) -> KnownHead:
+    def _learn(self, message: Message, peer: str, entrance: Entrance) -> KnownHead:
         forwarding, options = self._forwarding, self._options
         version = "1.1" if message.version == (1, 1) else "1.0"
         headers = message.headers
@@ -210,10 +218,10 @@ class Reader:
                 handshake = FieldMap([*passed, ("Upgrade", _WEBSOCKET)])
             # What follows an upgrade that nobody makes is lost to the parser.
             reusable = headers["Upgrade"].lower() == _WEBSOCKET
-        client_ip, scheme = forwarding.client_ip(peer, hops), forwarding.scheme(peer, hops)
+        client_ip, scheme = forwarding.client_ip(peer, hops), forwarding.scheme(peer, hops, entrance.scheme)
         fields = (
             *passed,
-            *forwarding.fields(peer, client_ip, "http", host, self.port, hops),
+            *forwarding.fields(peer, client_ip, entrance.scheme, host, entrance.port, hops),
             ("Via", via.extended(hops.get("via", ()), options.gateway_id, version)),
         )
         return KnownHead(

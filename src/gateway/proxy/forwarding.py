@@ -78,9 +78,9 @@ class Forwarder:
             # The client has its answer; telemetry must not add to it.
             self.logger.exception("the record of request %s was not taken", record.request_id)
 
-    def refuse_unreadable(self, connection: ClientConnection, reason: Reason | None) -> None:
+    def refuse_unreadable(self, connection: ClientConnection, reason: Reason | None, detail: str | None = None) -> None:
         """Answers, and records, input that no request could be read from."""
-        refusal = Refusal(reason)
+        refusal = Refusal(reason, detail)
         name = request_id((), trusted=False)
         fields = [*refusal.fields(), *self.fields(name)]
         answer = own_answer(refusal.code, fields, refusal.body(name), bodiless=False, connection="close")
@@ -106,7 +106,7 @@ class Forwarder:
                 request_id=name,
                 ticket=None,
                 client_ip=connection.peer,
-                detail=None,
+                detail=detail,
                 trace=(),
             )
         )

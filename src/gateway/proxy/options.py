@@ -17,9 +17,12 @@ class ProxyOptions:
     gateway_id: str
     """Our pseudonym in `Via` (RFC 9110 §7.6.3): a token, unique to this gateway."""
     host: str = "0.0.0.0"  # noqa: S104  an edge gateway serves everybody
-    port: int = 8080
+    port: int | None = 8080
+    """None serves no plain HTTP."""
     listening_socket: socket.socket | None = None
     """A bound socket to serve instead of `host` and `port`: one that workers or a restart hand on."""
+    tls_socket: socket.socket | None = None
+    """A bound socket to serve by TLS."""
     trusted_hops: tuple[IPv4Network | IPv6Network, ...] = ()
     """Peers in these networks are believed when they say for whom they forward, and that a trace is recorded."""
     trace_ratio: float = 0.0
