@@ -1,12 +1,14 @@
 """Three servers and a client agent: a Consul that survives the loss of one server."""
 
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from tests.support.consul.agent import ConsulAgent
+from tests.support.consul.admin import ConsulError
+from tests.support.consul.agent import READY_WITHIN, ConsulAgent
 from tests.support.consul.options import Options, Role
 from tests.support.consul.process import ConsulProcess
 
@@ -38,6 +40,17 @@ class Cluster:
             if address.endswith(f":{server.server_port}"):
                 return server
         raise LookupError("no leader")
+
+    def wait_leader(self, timeout: float = READY_WITHIN) -> ConsulAgent:
+        """The server that leads, as soon as one does. Raises LookupError after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                return self.leader()
+            except (LookupError, ConsulError):
+                if time.monotonic() > deadline:
+                    raise LookupError(f"no leader within {timeout:g} s") from None
+                time.sleep(0.05)
 
     def close(self) -> None:
         for agent in (self.client, *self.servers):
