@@ -123,15 +123,21 @@ _INSTANCES = (
 
 
 async def _agent_is_killed(world: World, _: random.Random) -> None:
-    await asyncio.to_thread(world.cluster.client.kill)
+    await asyncio.to_thread(world.agent.kill)
     await asyncio.sleep(_A_WHILE)
-    await asyncio.to_thread(world.cluster.client.start)
+    await asyncio.to_thread(world.agent.start)
 
 
 async def _agent_is_paused(world: World, _: random.Random) -> None:
-    world.cluster.client.pause()
+    world.agent.pause()
     await asyncio.sleep(2 * _A_WHILE)
-    world.cluster.client.unpause()
+    world.agent.unpause()
+
+
+async def _node_is_silent(world: World, _: random.Random) -> None:
+    world.node.pause()
+    await asyncio.sleep(3 * _A_WHILE)
+    world.node.unpause()
 
 
 def _servers_are_killed(count: int) -> Break:
@@ -177,6 +183,7 @@ _NO_LEADER = status(500, "rpc error making call: No cluster leader")
 _CONSUL = (
     Fault("the agent is killed", _NOTHING, _agent_is_killed),
     Fault("the agent is paused", _NOTHING, _agent_is_paused),
+    Fault("the agent of the instances' node is paused", _EVERYTHING, _node_is_silent),
     Fault("the leader is killed", _NOTHING, _servers_are_killed(1)),
     Fault("the quorum is killed", _NOTHING, _servers_are_killed(2)),
     Fault("the agent answers 429", _NOTHING, _agent_answers(_BUSY)),

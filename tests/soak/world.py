@@ -1,4 +1,5 @@
-"""What a soak is of: a Consul of three servers and an agent, instances, and a gateway with everything on."""
+"""What a soak is of: a Consul of three servers and two agents, the gateway's and that of the instances' node, the
+instances, and a gateway with everything on."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from gateway.settings import Settings
 from tests.support import jumping_clock
-from tests.support.consul import Cluster, http_check
+from tests.support.consul import Cluster, ConsulAgent, http_check
 from tests.support.consul.admin import Admin, Json
 from tests.support.consul_proxy import ConsulProxy, consul_proxy
 from tests.support.gateway_process import GatewayProcess
@@ -45,8 +46,18 @@ class World:
     workers: int
 
     @property
+    def agent(self) -> ConsulAgent:
+        """The gateway's."""
+        return self.cluster.clients[0]
+
+    @property
+    def node(self) -> ConsulAgent:
+        """The agent of the instances' node: while it is silent, Consul calls them critical."""
+        return self.cluster.clients[1]
+
+    @property
     def admin(self) -> Admin:
-        return self.cluster.client.admin
+        return self.node.admin
 
     @property
     def url(self) -> str:
@@ -87,8 +98,8 @@ class World:
 async def world(folder: Path, workers: int) -> AsyncIterator[World]:
     """All of it, running; everything ends and goes with the block."""
     with ExitStack() as stack:
-        cluster = await asyncio.to_thread(stack.enter_context, Cluster())
-        async with consul_proxy(cluster.client) as proxy:
+        cluster = await asyncio.to_thread(stack.enter_context, Cluster(clients=2))
+        async with consul_proxy(cluster.clients[0]) as proxy:
             clock, disk = folder / "clock", folder / "disk"
             clock.write_text("0")
             disk.mkdir()
