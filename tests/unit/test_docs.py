@@ -28,6 +28,13 @@ def test_links_lead_to_files(page: Path) -> None:
             assert (page.parent / target.split("#")[0]).exists(), f"{page.name} links to {target}"
 
 
+def test_tests_that_the_faults_are_proved_by_exist() -> None:
+    named = re.findall(r"`((?:\w+/)*test_\w+\.py)::(test_\w+)`", (ROOT / "docs" / "operating.md").read_text())
+    assert len(named) > 20
+    for file, name in named:
+        assert re.search(rf"^(async )?def {name}\(", (ROOT / "tests" / "integration" / file).read_text(), re.MULTILINE)
+
+
 def test_routes_written_on_a_command_line_are_accepted() -> None:
     found = [
         (page.name, text)
