@@ -56,9 +56,9 @@ class World:
         self.gateway = gateway
         self.issuer = issuer
 
-    async def route(self, name: str, auth: object) -> None:
+    async def route(self, name: str, auth: object, **policies: object) -> None:
         """Written and in force."""
-        document = {"match": {"path_prefix": f"/{name}"}, "backends": [{"service": "echo"}], "auth": auth}
+        document = {"match": {"path_prefix": f"/{name}"}, "backends": [{"service": "echo"}], "auth": auth, **policies}
         self.consul.admin.put(f"gateway/routes/{name}", document)
         await eventually(lambda: any(route["name"] == name for route in self.gateway.admin("/v1/routes")["routes"]))
 
@@ -191,6 +191,20 @@ async def test_api_keys(world: World) -> None:
     assert revoked.returncode == 0, revoked.stderr
     await world.until_status(401, "/keys", ("x-api-key", key))
     assert key not in world.gateway.log
+
+
+async def test_whom_two_issuers_call_the_same_are_counted_apart(world: World, tmp_path: Path) -> None:
+    ours, theirs = claims(), claims(iss="https://partner.test")
+    auth = {"jwt": {"jwks": json.loads(OLD_SET), "issuer": [ours["iss"], theirs["iss"]], "audiences": ["orders"]}}
+    await world.route("both", auth, limits={"rate": "2/d by credential"}, require='identity.owner == "alice"')
+    taken = [(await world.ask("/both", bearer(token("ES256", OLD, theirs, "old")))).status for _ in range(3)]
+    assert taken == [200, 200, 429]
+    assert (await world.ask("/both", bearer(token("ES256", OLD, ours, "old")))).status == 200
+
+    await eventually(lambda: len((tmp_path / "access.log").read_text().splitlines()) == 4)
+    lines = [json.loads(line) for line in (tmp_path / "access.log").read_text().splitlines()]
+    assert {line["identity"] for line in lines} == {"jwt:alice"}
+    assert [line["issuer"] for line in lines] == ["https://partner.test"] * 3 + ["https://issuer.test"]
 
 
 async def test_basic_and_several_at_once(world: World) -> None:

@@ -585,6 +585,7 @@ class Exchange:
             detail=self._detail,
             trace=tuple(self._trace),
             identity=None if identity is None else str(identity),
+            issuer=None if identity is None else identity.issuer or None,
         )
 
 

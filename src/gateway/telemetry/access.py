@@ -68,6 +68,8 @@ class AccessEntry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     bytes_out: int = 0
     identity: str | None = None
     """Who sent it, by what proof."""
+    issuer: str | None = None
+    """Of the token that says so."""
     detail: str | None = None
     """For people: why a request was refused or an attempt failed."""
     tries: tuple[tuple[str, str, float], ...] = ()

@@ -81,6 +81,7 @@ def _entry(record: RecordLike, redaction: Redaction, ended: float) -> AccessEntr
         record.bytes_in,
         record.bytes_out,
         record.identity,
+        record.issuer,
         record.detail,
         tries,
     )
