@@ -100,6 +100,8 @@ class AccessLog:
         """Set while there is nothing to be written."""
         self._idle.set()
         self._failed = False
+        self._torn = False
+        """Whether the file ends in a part of a line, behind which there was no room."""
 
     def write(self, make: Callable[[], AccessEntry]) -> None:
         """Takes what makes an entry, soon; to be called in the event loop."""
@@ -203,10 +205,13 @@ class AccessLog:
             if self._file is not None:
                 self._file.close()
             self._file = _open(self._path)
+            self._torn = False
         assert self._file is not None
-        rest = memoryview(chunk)
+        rest = memoryview(b"\n" + chunk if self._torn else chunk)
         while rest:
-            rest = rest[self._file.write(rest) or 0 :]
+            if count := self._file.write(rest) or 0:
+                self._torn = rest[count - 1] != ord("\n")
+            rest = rest[count:]
         self._file.flush()
 
     def _moved(self, path: Path) -> bool:
