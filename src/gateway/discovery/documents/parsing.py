@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 from gateway.core.authentication import Credential
 from gateway.core.model import Route, ServicePolicy
 from gateway.discovery.documents.build import build_route, policy_conflicts, route_conflicts
-from gateway.discovery.documents.conflicts import conflicts_within
+from gateway.discovery.documents.conflicts import conflicts_of_default_filters, conflicts_within
 from gateway.discovery.documents.credential_document import CredentialDocument
 from gateway.discovery.documents.defaults import BUILT_IN, Defaults, DefaultsDocument
 from gateway.discovery.documents.embedded import place_in_document
@@ -160,7 +160,8 @@ def _defaults(raw: bytes, version: int, key: str) -> Defaults:
     source = _Source(key, version)
     document = source.read(raw, DefaultsDocument)
     value = document.value()
-    found = [("route", problem) for problem in route_conflicts(value.route)]
+    found = [("route", problem) for problem in conflicts_of_default_filters(document.route.filters)]
+    found += [("route", problem) for problem in route_conflicts(value.route)]
     found += [("service", problem) for problem in policy_conflicts(value.service, document.service)]
     source.refuse([Problem((part, *problem.loc), problem.reason) for part, problem in found])
     return value
