@@ -161,6 +161,8 @@ async def test_a_request_is_told_in_spans_and_line_without_its_credentials(
         "x-api-key": "***",
         "referer": "https://x/?token=***",
     }
+    assert (line["route"], line["service"], line["instance"].rpartition("/")[2]) == ("all", "orders", "orders-1")
+    assert (line["outcome"], line["status"], line["attempts"]) == ("responded", 200, 1)
     assert 0 < line["connect"] < line["first_byte"] < line["duration"]
     assert line["queue"] == 0, "it did not have to wait"
     assert 0 <= line["view_age"] < 60

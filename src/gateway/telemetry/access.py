@@ -54,6 +54,8 @@ class AccessEntry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     headers: Mapping[str, str] = {}
     route: str | None = None
     reason: str | None = None
+    service: str | None = None
+    """That the instance is of."""
     instance: str | None = None
     view_age: float | None = None
     """Of the view of the service when the instance was picked."""
