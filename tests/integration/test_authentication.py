@@ -236,9 +236,12 @@ async def test_tokens_that_somebody_made_up(world: World, tmp_path: Path) -> Non
         assert seen.answer.keys() == {"type", "title", "status", "request_id"}, name
         assert seen.answer_headers["WWW-Authenticate"] == 'Bearer realm="gateway", error="invalid_token"'
         wanted[seen.answer["request_id"]] = reason
+    seen = await world.ask("/orders", bearer(token("RS256", NEW, claims(more="x" * 9000), "new")))
+    assert seen.status == 431, "longer than any header may be"
     access = tmp_path / "access.log"
-    await eventually(lambda: len(access.read_text().splitlines()) == len(wanted) + 1)
-    lines = [json.loads(line) for line in access.read_text().splitlines()[1:]]
+    await eventually(lambda: len(access.read_text().splitlines()) == len(wanted) + 2)
+    *lines, last = [json.loads(line) for line in access.read_text().splitlines()[1:]]
+    assert last["reason"] == "headers_too_large"
     told = {line["request_id"]: line["detail"] for line in lines}
     assert {id_: reason for id_, reason in wanted.items() if reason not in told[id_]} == {}
 
