@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
+from gateway.cli import reference_examples
 from gateway.core.model import Reason
 from gateway.discovery.documents import CredentialDocument, RouteDocument, ServicePolicyDocument
 from gateway.proxy.refusals import TITLES
@@ -189,6 +191,7 @@ _MEANINGS: dict[Reason, tuple[str, str]] = {
 }
 
 Schema = dict[str, Any]
+Examples = Mapping[str, Sequence[str]]
 
 
 def problems_page() -> str:
@@ -220,8 +223,8 @@ def settings_page() -> str:
     return _NOTE + "\n".join(lines) + "\n"
 
 
-def document_page(introduction: str, schema: Schema) -> str:
-    """All fields, section by section, in the order in which they are first mentioned."""
+def document_page(introduction: str, schema: Schema, examples: Examples = MappingProxyType({})) -> str:
+    """All fields, section by section, in the order in which they are first mentioned; `examples` by section."""
     definitions = schema.get("$defs", {})
     sections = [_section("The document", schema, definitions)]
     seen: list[str] = []
@@ -232,6 +235,7 @@ def document_page(introduction: str, schema: Schema) -> str:
             continue
         seen.append(name)
         sections.append(_section(f"`{path}`", definitions[name], definitions, name))
+        sections += [f"```yaml\n{example.strip()}\n```\n" for example in examples.get(path, ())]
         waiting = [(f"{path}.{inner}", target) for inner, target in _mentioned(definitions[name])] + waiting
     return _NOTE + introduction + "\n" + "\n".join(sections)
 
@@ -303,7 +307,7 @@ def _cell(text: str) -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "routes.md": lambda: document_page(_ROUTES, RouteDocument.model_json_schema()),
+    "routes.md": lambda: document_page(_ROUTES, RouteDocument.model_json_schema(), reference_examples.ROUTES),
     "service-policy.md": lambda: document_page(_POLICY, ServicePolicyDocument.model_json_schema()),
     "credentials.md": lambda: document_page(_CREDENTIALS, CredentialDocument.model_json_schema()),
     "settings.md": settings_page,
