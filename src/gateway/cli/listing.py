@@ -63,7 +63,7 @@ async def defaults(client: ConsulClient, settings: Settings) -> Defaults:
     entry = await client.kv_entry(f"{settings.prefix}/defaults")
     if entry is None:
         return BUILT_IN
-    found = parse_defaults(entry.value or b"", entry.modify_index)
+    found = parse_defaults(entry.value or b"", entry.modify_index, own_service=settings.service)
     return BUILT_IN if isinstance(found, Rejection) else found
 
 
@@ -90,7 +90,7 @@ def problems(
         return check_route(name, raw, 0, base, own_service=settings.service, key=key)
     if kind == "services":
         return check_policy(name, raw, 0, base, key=key)
-    return check_defaults(raw, 0, key=key or "defaults")
+    return check_defaults(raw, 0, own_service=settings.service, key=key or "defaults")
 
 
 def _status(entry: KvEntry) -> _Status | None:
