@@ -16,11 +16,14 @@ from typing import NamedTuple
 
 from multidict import CIMultiDict
 
-from benchmarks import routing
+from benchmarks import routing, steering
 from gateway.core.facts import RequestFacts
 from gateway.core.model import Backend, Match, PathKind, PathMatch, Route
 from gateway.core.predicate import PredicateError
-from gateway.discovery.predicates import compile_when
+from gateway.core.serving import Standing
+from gateway.core.steering import Steerer
+from gateway.discovery.predicates import compile_instances, compile_when
+from gateway.pipeline.stage import Call
 
 EVALUATIONS = 100_000
 ROUNDS = 5
@@ -61,6 +64,8 @@ DEAREST = (
     " || ".join(["request.headers.x.matches('a.{60}b')"] * 95),
 )
 
+DEAREST_OF_INSTANCES = " || ".join(["(request.headers.x + instance.id).matches('a.{60}b')"] * 60)
+
 
 def best_of(work: Callable[[], object], count: int) -> float:
     """Microseconds for each of `count`, the best of several rounds."""
@@ -80,11 +85,15 @@ def evaluation(holds: Callable[[RequestFacts], bool]) -> float:
     return best_of(work, EVALUATIONS)
 
 
-def dearest(predicate: str) -> float:
-    """On the largest head that a gateway takes by default: fields of up to 8 KiB, 64 KiB in all."""
+def largest() -> RequestFacts:
+    """The largest head that a gateway takes by default: fields of up to 8 KiB, 64 KiB in all."""
     headers = CIMultiDict({f"x-{number:0>125}": "a" * 380 for number in range(112)})
     headers["x"] = "".join(Random(7).choices("ac", k=8192))
-    facts = RequestFacts("GET", "a", "/", "", headers, "10.1.2.3")
+    return RequestFacts("GET", "a", "/", "", headers, "10.1.2.3")
+
+
+def dearest(predicate: str) -> float:
+    facts = largest()
     holds = compile_when(predicate).holds
 
     def work() -> None:
@@ -92,6 +101,15 @@ def dearest(predicate: str) -> float:
             holds(facts)
 
     return best_of(work, 1)
+
+
+def dearest_of(count: int) -> float:
+    """Of one backend's `instances`, with so many of them."""
+    route = Route("r", 1, (Backend("orders", instances=DEAREST_OF_INSTANCES),))
+    standing = Standing(route.backends[0], steering.instances(count), frozenset())
+    call = Call(largest(), route, None, "/", "", [])
+    steerer = Steerer(compile_instances, lambda _: "", lambda *_: None)
+    return best_of(lambda: steerer.steer(call, [standing]), 1)
 
 
 def with_when(number: int) -> Route:
@@ -110,6 +128,8 @@ def main() -> int:
     print(f"\n{'ms':>8}  the dearest, on the largest head")
     for predicate in DEAREST:
         print(f"{dearest(predicate) / 1000:>8.2f}  {shorten(predicate, 110, placeholder=' …')}")
+    for count in (1, 300, 1000):
+        print(f"{dearest_of(count) / 1000:>8.2f}  `instances` with {count} of them")
     print(f"\n{'table':<24}{'routes':>8}{'us/match':>10}{'ratio':>8}")
     return 0 if routing.is_flat(with_when, "each with `when`") else 1
 
