@@ -9,7 +9,7 @@ import pytest
 from gateway import settings
 from gateway.core.model import Route
 from gateway.core.template import Source
-from gateway.discovery.documents import parse_route
+from gateway.discovery.documents import Defaults, parse_defaults, parse_route
 from gateway.discovery.documents.filters_document import FilterDocument
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +60,10 @@ def test_routes_on_pages_are_accepted(name: str) -> None:
     blocks = _blocks(ROOT / "docs" / name, "yaml")
     assert blocks
     for block in blocks:
-        assert isinstance(parse_route("example", block.encode(), 1), Route), block
+        if block.startswith("route:"):
+            assert isinstance(parse_defaults(block.encode(), 1), Defaults), block
+        else:
+            assert isinstance(parse_route("example", block.encode(), 1), Route), block
 
 
 def test_every_variable_and_filter_is_on_the_page_of_transformation() -> None:

@@ -46,6 +46,7 @@ _TICK = 0.002
 """Seconds by which an event loop may call before the time."""
 _OF_THE_BODY = frozenset({Reason.BODY_TOO_LARGE, Reason.REQUEST_TIMEOUT, Reason.BAD_REQUEST})
 """Refusals after which nobody knows where the next request begins, or wants to."""
+_WITHOUT_INSTANCE = frozenset({Reason.NO_HEALTHY_INSTANCE, Reason.CIRCUIT_OPEN})
 
 
 class Exchange:
@@ -222,6 +223,8 @@ class Exchange:
         elif isinstance(decision, Reject):
             self._reason = decision.reason
             self._ticket = decision.ticket
+            if decision.reason in _WITHOUT_INSTANCE and any(each.instances for each in decision.ticket.route.backends):
+                self._detail = self._detail or "no instance for which a backend's instances holds may be picked"
             refusal = Refusal(decision.reason, None, decision.status, decision.retry_after)
             self._refuse(refusal, close=decision.reason in _OF_THE_BODY)
         else:
@@ -587,6 +590,7 @@ class Exchange:
             None if inbound is None else inbound.facts,
             self._context,
             None if identity is None else str(identity),
+            None if identity is None else identity.issuer or None,
         )
 
 
