@@ -209,6 +209,7 @@ backends: [{service: orders}]
 auth:
   all:
     - basic: {}
+    - client_certificate: {}
     - external: {service: authz}
 """,
     ),
