@@ -302,6 +302,9 @@ class Settings(BaseSettings):
     max_field: PositiveSize = _setting(8190, "Limits", "Longest single header field; else 431.", "bytes")
     max_fields: Positive = _setting(128, "Limits", "Most header fields of a request; else 431.", "fields")
     max_head: PositiveSize = _setting(65536, "Limits", "Largest size of all header fields together; else 431.", "bytes")
+    max_response_head: PositiveSize = _setting(
+        262144, "Limits", "Largest size of all header fields of an instance's response; else 502.", "bytes"
+    )
     head_timeout: Duration = _setting(10.0, "Limits", "Time from the first byte of a request's head to its last.", "s")
     body_grace: Duration = _setting(
         5.0, "Limits", "How long a client that we wait for may be slow with its body, beyond `body_rate`.", "s"

@@ -106,6 +106,7 @@ def proxy_options(settings: Settings, sockets: Listening) -> ProxyOptions:
         max_line=settings.max_line,
         max_field=settings.max_field,
         max_fields=settings.max_fields,
+        max_response_head=settings.max_response_head,
         max_head=settings.max_head,
     )
 

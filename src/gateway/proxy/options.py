@@ -46,6 +46,8 @@ class ProxyOptions:
     max_field: int = 8190
     max_fields: int = 128
     max_head: int = 65536
+    max_response_head: int = 262144
+    """Of an instance's response, interim ones before it included: cookies of 64 KiB are seen."""
     read_buffer: int = 65536
     """Bytes of a body held between client and upstream before the sender is told to wait (twice it at most)."""
 
