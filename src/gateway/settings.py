@@ -297,6 +297,20 @@ class Settings(BaseSettings):
     max_connections: Positive = _setting(
         10000, "Limits", "Most client connections at once; above it the oldest idle one is closed.", "connections"
     )
+    max_connections_per_client: Annotated[int, Field(ge=0)] = _setting(
+        0,
+        "Limits",
+        "Most connections of one client address; above it its new ones are closed. 0: no limit. Does not hold for "
+        "`trusted_hops`, behind whom there are many.",
+        "connections",
+    )
+    max_in_flight: Positive = _setting(
+        5000,
+        "Limits",
+        "Most requests that wait for a response at once; above it new ones are answered 503 with `Retry-After` before "
+        "anything is done about them. Tunnels and responses that have begun do not count.",
+        "requests",
+    )
     keep_alive: Duration = _setting(75.0, "Limits", "How long an idle client connection is kept.", "s")
     max_line: PositiveSize = _setting(8190, "Limits", "Longest request line; longer ones are answered 414.", "bytes")
     max_field: PositiveSize = _setting(8190, "Limits", "Longest single header field; else 431.", "bytes")

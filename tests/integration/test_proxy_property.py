@@ -33,9 +33,10 @@ SEEDS = [
     if len(case.sent) < 1000
 ]
 PIECES = [
-    b"\r\n", b"\n", b"\r", b" ", b"\t", b"\x00", b"\x0b", b"\x7f", b"\xff", b":", b",", b";", b'"', b"%", b"/", b"#", b"@",
-    b"0", b"-1", b"chunked", b"\r\n\r\n", b"0\r\n\r\n", b"5\r\nhello\r\n", b"Content-Length: 5\r\n", b"HTTP/1.1",
-    b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n", b"Host: other.test\r\n", b"GET / HTTP/1.1\r\n",
+    b"\r\n", b"\n", b"\r", b" ", b"\t", b"\x00", b"\x0b", b"\x7f", b"\xff", b":", b",", b";", b'"', b"%", b"/",
+    b"#", b"@", b"0", b"-1", b"chunked", b"\r\n\r\n", b"0\r\n\r\n", b"5\r\nhello\r\n", b"HTTP/1.1",
+    b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n",
+    b"Host: other.test\r\n", b"GET / HTTP/1.1\r\n",
 ]  # fmt: skip
 OURS = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "traceparent", "tracestate", "host"})
 """What is written for each attempt, behind the pipeline."""
@@ -103,7 +104,7 @@ async def _try(pieces: Sequence[bytes]) -> None:
         for message in received:
             _is_what_was_authorised(message, watcher.seen[message.values("x-request-id")[0]], upstream.port)
         _is_what_was_sent(received, b"".join(pieces))
-        if not any(message.start.startswith("HEAD ") for message in received):
+        if b"HEAD " not in b"".join(pieces):
             responses(answered, ["GET"] * 40, closed=True)
         assert (await proxy.ask(request("/others"))).body == b"GET /others"
 

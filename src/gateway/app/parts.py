@@ -98,6 +98,8 @@ def proxy_options(settings: Settings, sockets: Listening) -> ProxyOptions:
         trusted_hops=settings.trusted_hops,
         trace_ratio=settings.trace_ratio,
         max_connections=settings.max_connections,
+        max_connections_per_client=settings.max_connections_per_client,
+        max_in_flight=settings.max_in_flight,
         keep_alive=settings.keep_alive,
         head_timeout=settings.head_timeout,
         body_grace=settings.body_grace,
