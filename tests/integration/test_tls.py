@@ -299,9 +299,16 @@ async def test_a_client_that_says_no_goodbye_holds_nothing(
             await until(lambda: proxy.listener.connections == 0)
 
 
+KEY = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
+SWITCH = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: ICX+Yqv66kxgM0FcWaLWlFLwTAI=\r\n\r\n"
+)
+
+
 async def test_websocket(authority: Authority, certificates: ServerCertificates) -> None:
     async def script(exchange: Exchange) -> None:
-        await exchange.say(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        await exchange.say(SWITCH)
         while data := await exchange.reader.read(65536):
             await exchange.say(data)
 
@@ -310,7 +317,7 @@ async def test_websocket(authority: Authority, certificates: ServerCertificates)
         running_proxy(upstream, certificates=certificates) as proxy,
         await secure(proxy, authority.trusting()) as client,
     ):
-        upgrade = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Key: x", "Sec-WebSocket-Version: 13")
+        upgrade = ("Upgrade: websocket", "Connection: Upgrade", KEY, "Sec-WebSocket-Version: 13")
         await client.say(request("/", *upgrade))
         assert (await client.head()).status == 101
         sent = os.urandom(1 << 20)

@@ -161,7 +161,7 @@ _MEANINGS: dict[Reason, tuple[str, str]] = {
     Reason.BODY_TOO_LARGE: ("The body is larger than `limits.body`.", "`limits` of the route"),
     Reason.REQUEST_TIMEOUT: ("The client was too slow.", "`head_timeout`, `body_grace`, `body_rate`"),
     Reason.EXPECTATION_FAILED: ("`Expect` asks for something else than `100-continue`.", "the client"),
-    Reason.METHOD_NOT_ALLOWED: ("CONNECT: this is no forward proxy.", "the client"),
+    Reason.METHOD_NOT_ALLOWED: ("CONNECT: this is no forward proxy; or TRACE.", "the client"),
     Reason.URI_TOO_LONG: (
         "The request line is longer than `max_line`, or what the route's filters make of it longer than 8 KiB.",
         "settings; `filters` of the route",
@@ -187,6 +187,10 @@ _MEANINGS: dict[Reason, tuple[str, str]] = {
     Reason.AUTHORISATION_UNAVAILABLE: (
         "The service that is asked about requests gave no clear answer, so nobody may pass.",
         "that service's instances and log; `detail` of the log line says what came of the question",
+    ),
+    Reason.OVERLOADED: (
+        "As many requests wait for a response as may in this process; before any route is looked up.",
+        "`max_in_flight`; which service is slow; more workers or gateways",
     ),
 }
 

@@ -27,7 +27,7 @@ from gateway.pipeline.peer_certificate import BadCertificate, PeerCertificate, p
 from gateway.proxy.alarm import Alarm
 from gateway.proxy.connection import Connection
 from gateway.proxy.facts import Entrance, Inbound, Message
-from gateway.proxy.forwarded import plain_address
+from gateway.proxy.forwarded import Forwarding, plain_address
 from gateway.proxy.options import ProxyOptions
 
 logger = logging.getLogger("gateway.tls")
@@ -505,6 +505,9 @@ class ClientServer:
         self._idle: dict[ClientConnection, None] = {}
         self._all: set[ClientConnection] = set()
         self._emptied: asyncio.Event | None = None
+        self._of_client: dict[str, int] = {}
+        """Open connections by address, of those that are limited."""
+        self._trusts = Forwarding(options.trusted_hops).trusts
         self.dropped = 0
         """Connections closed because there were too many."""
 
@@ -539,6 +542,11 @@ class ClientServer:
         if self.size > self._options.max_connections and not self._drop_idle():
             connection.abort()
         self._idle[connection] = None
+        if self._options.max_connections_per_client and not self._trusts(connection.peer):
+            count = self._of_client[connection.peer] = self._of_client.get(connection.peer, 0) + 1
+            if count > self._options.max_connections_per_client:
+                self.dropped += 1
+                connection.abort()
 
     def _drop_idle(self) -> bool:
         """Makes room for one more, if anyone is idle."""
@@ -557,6 +565,10 @@ class ClientServer:
         self._idle[connection] = None
 
     def left(self, connection: ClientConnection) -> None:
+        if connection in self._all and connection.peer in self._of_client:
+            self._of_client[connection.peer] -= 1
+            if not self._of_client[connection.peer]:
+                del self._of_client[connection.peer]
         self._all.discard(connection)
         self._entering.discard(connection)
         self._idle.pop(connection, None)

@@ -19,7 +19,7 @@ from multidict import CIMultiDictProxy
 from gateway.core.facts import Headers, RequestFacts
 from gateway.core.model import Reason
 from gateway.core.paths import BadPath, normalise, normalise_query
-from gateway.proxy import via
+from gateway.proxy import via, websocket
 from gateway.proxy.fields import Field, FieldMap, elements, lines
 from gateway.proxy.forwarded import Forwarding
 from gateway.proxy.hop_headers import BadField, Sifted, sift_request
@@ -28,10 +28,8 @@ from gateway.proxy.refusals import Refused
 
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)\.?)(?::([0-9]{0,5}))?")
 """An address in brackets, or a name. RFC 3986 lets more stand in a name, such as commas, which others read as lists."""
-_WEBSOCKET = "websocket"
 _MOST_DIGITS = 9
 """More hops than there are."""
-_WEBSOCKET_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 
 
 _NOT_SERVED = frozenset({"CONNECT", "TRACE"})
@@ -183,7 +181,7 @@ class Reader:
             _check_max_forwards(head.max_forwards)
         upgrade, headers = None, head.headers
         if head.handshake is not None and method == "GET":
-            upgrade, headers = _WEBSOCKET, head.handshake
+            upgrade, headers = websocket.PROTOCOL, head.handshake
         facts = RequestFacts(
             method, head.hostname, path, query or "", headers, head.client_ip, head.scheme, self._wall_clock()
         )
@@ -215,9 +213,9 @@ class Reader:
         handshake, reusable = None, True
         if "Upgrade" in headers:
             if not has_body and _is_handshake(headers, version, connection, passed):
-                handshake = FieldMap([*passed, ("Upgrade", _WEBSOCKET)])
+                handshake = FieldMap([*passed, ("Upgrade", websocket.PROTOCOL)])
             # What follows an upgrade that nobody makes is lost to the parser.
-            reusable = headers["Upgrade"].lower() == _WEBSOCKET
+            reusable = headers["Upgrade"].lower() == websocket.PROTOCOL
         client_ip, scheme = forwarding.client_ip(peer, hops), forwarding.scheme(peer, hops, entrance.scheme)
         fields = (
             *passed,
@@ -346,8 +344,8 @@ def _is_handshake(
     keys = [value for name, value in passed if name.lower() == "sec-websocket-key"]
     return (
         version == "1.1"
-        and [value.lower() for value in headers.getall("Upgrade")] == [_WEBSOCKET]
+        and [value.lower() for value in headers.getall("Upgrade")] == [websocket.PROTOCOL]
         and len(keys) == 1
-        and _WEBSOCKET_KEY.fullmatch(keys[0]) is not None
+        and websocket.is_key(keys[0])
         and "upgrade" in (element.lower() for element in elements(connection))
     )
