@@ -297,11 +297,28 @@ class Settings(BaseSettings):
     max_connections: Positive = _setting(
         10000, "Limits", "Most client connections at once; above it the oldest idle one is closed.", "connections"
     )
+    max_connections_per_client: Annotated[int, Field(ge=0)] = _setting(
+        0,
+        "Limits",
+        "Most connections of one client address; above it its new ones are closed. 0: no limit. Does not hold for "
+        "`trusted_hops`, behind whom there are many.",
+        "connections",
+    )
+    max_in_flight: Positive = _setting(
+        5000,
+        "Limits",
+        "Most requests that wait for a response at once; above it new ones are answered 503 with `Retry-After` before "
+        "anything is done about them. Tunnels and responses that have begun do not count.",
+        "requests",
+    )
     keep_alive: Duration = _setting(75.0, "Limits", "How long an idle client connection is kept.", "s")
     max_line: PositiveSize = _setting(8190, "Limits", "Longest request line; longer ones are answered 414.", "bytes")
     max_field: PositiveSize = _setting(8190, "Limits", "Longest single header field; else 431.", "bytes")
     max_fields: Positive = _setting(128, "Limits", "Most header fields of a request; else 431.", "fields")
     max_head: PositiveSize = _setting(65536, "Limits", "Largest size of all header fields together; else 431.", "bytes")
+    max_response_head: PositiveSize = _setting(
+        262144, "Limits", "Largest size of all header fields of an instance's response; else 502.", "bytes"
+    )
     head_timeout: Duration = _setting(10.0, "Limits", "Time from the first byte of a request's head to its last.", "s")
     body_grace: Duration = _setting(
         5.0, "Limits", "How long a client that we wait for may be slow with its body, beyond `body_rate`.", "s"

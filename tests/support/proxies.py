@@ -14,6 +14,7 @@ from gateway.discovery.addresses import AddressPolicy
 from gateway.journal.monitor import Monitor
 from gateway.journal.properties import Violation
 from gateway.journal.stream import EventStream
+from gateway.pipeline.stage import Pipelines
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.listener import Listener
 from gateway.proxy.options import ProxyOptions
@@ -92,9 +93,10 @@ async def running_proxy(
     options: ProxyOptions = OPTIONS,
     addresses: AddressPolicy = AddressPolicy(),  # noqa: B008 - it never changes
     certificates: ServerCertificates | None = None,
+    pipelines: Pipelines | None = None,
 ) -> AsyncIterator[RunningProxy]:
     """Every upstream is an instance of its service; the policy is for each of them. With `certificates` it listens for
-    TLS as well."""
+    TLS as well. `pipelines` are by default those of a gateway."""
     loop = asyncio.get_running_loop()
     violations: list[Violation] = []
     events = EventStream([Monitor(violations.append)])
@@ -114,7 +116,7 @@ async def running_proxy(
         conductor.apply_view(service, [each for each in instances if each.service == service])
     upstream = PooledUpstream(options, addresses.check)
     records = Records()
-    pipelines = all_stages(loop.time, certificates=certificates is not None)
+    pipelines = pipelines or all_stages(loop.time, certificates=certificates is not None)
     if certificates is not None:
         options = replace(options, tls_socket=bind("127.0.0.1", 0, "--tls-listen"))
     listener = Listener(conductor, pipelines, upstream, options, records, certificates)

@@ -235,7 +235,7 @@ async def test_all_of_several(world: World) -> None:
 
 async def test_rates_and_require_know_it(world: World) -> None:
     _, call = await world.ask(world.route(ClientCertificate()), certificate=CERTIFICATE)
-    assert key_of(RateKey(RateSource.CREDENTIAL))(call) == "client_certificate:CN=orders,O=Acme"
+    assert key_of(RateKey(RateSource.CREDENTIAL))(call) == "client_certificate:0::CN=orders,O=Acme"
     for source, holds in (
         ('identity.kind == "client_certificate" && identity.owner == "CN=orders,O=Acme"', True),
         ('claims.san_uri.exists(uri, uri.startsWith("spiffe://acme.test/"))', True),

@@ -165,6 +165,15 @@ def test_defaults() -> None:
     assert accepted(None) is None
 
 
+def test_defaults_ask_no_gateway_about_its_own_requests() -> None:
+    asked = b'{"route": {"auth": {"external": {"service": "gateway"}}}}'
+    found = parse_defaults(asked, 1, own_service="gateway")
+    assert isinstance(found, Rejection)
+    assert found.field == "route.auth.external.service"
+    assert found.reason == "is the gateway's own service: its requests would go in a circle"
+    assert isinstance(parse_defaults(asked, 1, own_service="edge"), Defaults)
+
+
 def jwt(**fields: object) -> object:
     return {"jwt": {"jwks_url": URL} | fields}
 

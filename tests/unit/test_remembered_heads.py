@@ -78,6 +78,9 @@ class _Wire(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return 0
 
+    def can_write_eof(self) -> bool:
+        return False
+
     def pause_reading(self) -> None:
         pass
 
@@ -134,7 +137,7 @@ _RESPONSES = (
 
 def _read(exchanges: Sequence[tuple[bool, Sequence[bytes]]], *, singly: bool) -> list[object]:
     """What one connection's reader makes of responses, to HEAD where so marked, until it could not go on."""
-    reader = ResponseReader(line_limit=200, field_limit=200, fields_limit=8)
+    reader = ResponseReader(line_limit=200, head_limit=1600, fields_limit=8)
     read: list[object] = []
     for head_only, segments in exchanges:
         reader.begin(head_only=head_only)

@@ -98,6 +98,8 @@ def proxy_options(settings: Settings, sockets: Listening) -> ProxyOptions:
         trusted_hops=settings.trusted_hops,
         trace_ratio=settings.trace_ratio,
         max_connections=settings.max_connections,
+        max_connections_per_client=settings.max_connections_per_client,
+        max_in_flight=settings.max_in_flight,
         keep_alive=settings.keep_alive,
         head_timeout=settings.head_timeout,
         body_grace=settings.body_grace,
@@ -106,6 +108,7 @@ def proxy_options(settings: Settings, sockets: Listening) -> ProxyOptions:
         max_line=settings.max_line,
         max_field=settings.max_field,
         max_fields=settings.max_fields,
+        max_response_head=settings.max_response_head,
         max_head=settings.max_head,
     )
 

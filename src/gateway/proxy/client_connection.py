@@ -27,7 +27,7 @@ from gateway.pipeline.peer_certificate import BadCertificate, PeerCertificate, p
 from gateway.proxy.alarm import Alarm
 from gateway.proxy.connection import Connection
 from gateway.proxy.facts import Entrance, Inbound, Message
-from gateway.proxy.forwarded import plain_address
+from gateway.proxy.forwarded import Forwarding, plain_address
 from gateway.proxy.options import ProxyOptions
 
 logger = logging.getLogger("gateway.tls")
@@ -39,6 +39,8 @@ _REPEATED = 4096
 """Bytes of the largest head that a connection remembers."""
 _PIPELINED = 32
 """Requests that may wait for the one before them; more of what the client sends is not read until half have gone."""
+_HEAD_KEPT = 1 << 19
+"""Bytes of an unfinished head, and of the end of a body in front of it, that are kept to find its first line in."""
 
 
 class RequestParser(Protocol):
@@ -106,6 +108,8 @@ class ClientConnection(Connection):
         """The bytes of a request without body that the parser read last, and nothing else ..."""
         self._last_message: Message | None = None
         """... and what it made of them, as it would of the same bytes again: clients that poll send nothing else."""
+        self._fed = b""
+        """What the parser has been fed of a head that it has not told of yet."""
         self._head_begun = False
         """Whether somebody waits for the rest of it."""
         self._alarm = Alarm(loop, self._waited_enough)
@@ -232,7 +236,7 @@ class ClientConnection(Connection):
         if parser is None:
             return [], False, b""
         try:
-            return parser.feed_data(data)
+            messages, upgrade, tail = parser.feed_data(data)
         except HttpProcessingError as error:
             self._deaf, self._plain = True, False
             self._messages.append((None, EMPTY_PAYLOAD, _reason(error)))
@@ -240,6 +244,19 @@ class ClientConnection(Connection):
             if not self._payload.is_eof():
                 self._payload.set_exception(RequestPayloadError("broken framing"))
             return [], False, b""
+        fed, self._fed = self._fed + data, b""
+        for at, (message, _) in enumerate(messages):
+            if not _is_of_http(message, fed):
+                for good, payload in messages[:at]:
+                    self._payload = payload
+                    self._messages.append((good, payload, None))
+                self._deaf, self._plain = True, False
+                self._messages.append((None, EMPTY_PAYLOAD, Reason.BAD_REQUEST))
+                return [], False, b""
+        last = messages[-1][1] if messages else self._payload
+        if last.is_eof() and not (messages and data.endswith(_HEAD_END)):
+            self._fed = fed[:_HEAD_KEPT]
+        return messages, upgrade, tail
 
     def _take(self, messages: list[tuple[Message, StreamReader]], *, between: bool, upgrade: bool, tail: bytes) -> None:
         """`between`: the parser had no unfinished body before it read them."""
@@ -282,7 +299,7 @@ class ClientConnection(Connection):
                 message, content, reason = self._messages.popleft()
                 if message is None:
                     self._exchanges.refuse_unreadable(self, reason)
-                    self.close()
+                    self._part()
                 else:
                     self._exchanges.begin(self, message, content)
                 self._let_go_at_rest()
@@ -356,9 +373,10 @@ class ClientConnection(Connection):
         self._deaf, self._plain = True, False
 
     def refuse(self, reason: Reason, detail: str | None = None) -> None:
-        """Answers what is no request; the connection is to be closed then."""
+        """Answers what is no request, and ends the connection."""
         self.deafen()
         self._exchanges.refuse_unreadable(self, reason, detail)
+        self._part()
 
     def abort(self) -> None:
         """Ends the connection at once, so that nobody takes what was sent for complete."""
@@ -374,12 +392,27 @@ class ClientConnection(Connection):
             self._accepted.close()
         self._watch_unread()
 
+    def _part(self) -> None:
+        """Says no more, and hears the client out for a while, since what is still on its way would take the answer from
+        it if the connection were closed at once (RFC 9112 §9.6)."""
+        self._deaf, self._plain, self._head_begun = True, False, False
+        self._messages.clear()
+        accepted = self._accepted
+        if accepted is None or accepted.is_closing() or not accepted.can_write_eof():
+            self.close()
+            return
+        accepted.write_eof()
+        if self._buffer_paused:
+            self._resume_for_buffer()
+        self._watch_unread()
+        self._alarm.set(self._loop.time() + self._options.lingering)
+
     def _hang_up(self, content: StreamReader) -> None:
         """Reads the rest of a body for a while: a client that is still sending would not see its answer."""
         self._plain = False
         self._messages.clear()
         if self._deaf or content.is_eof() or content.exception() is not None:
-            self.close()
+            self._part()
             return
         self._watch_unread()
         self._lingering = self._loop.create_task(self._linger(content))
@@ -414,7 +447,14 @@ class ClientConnection(Connection):
         """A silent client is left without a word; one that began a request and does not go on is told so."""
         if self._head_begun:
             self.refuse(Reason.REQUEST_TIMEOUT)
-        self.close()
+        else:
+            self.close()
+
+
+def _is_of_http(message: Message, fed: bytes) -> bool:
+    """Whether the request line is one of RFC 9112 §3, with single spaces, and of HTTP: llhttp takes RTSP and ICE too,
+    and does not say which it was."""
+    return f"{message.method} {message.path} HTTP/".encode("utf-8", "surrogateescape") in fed
 
 
 def _certificate(encryption: ssl.SSLObject, peer: str) -> PeerCertificate | None:
@@ -465,6 +505,9 @@ class ClientServer:
         self._idle: dict[ClientConnection, None] = {}
         self._all: set[ClientConnection] = set()
         self._emptied: asyncio.Event | None = None
+        self._of_client: dict[str, int] = {}
+        """Open connections by address, of those that are limited."""
+        self._trusts = Forwarding(options.trusted_hops).trusts
         self.dropped = 0
         """Connections closed because there were too many."""
 
@@ -499,6 +542,11 @@ class ClientServer:
         if self.size > self._options.max_connections and not self._drop_idle():
             connection.abort()
         self._idle[connection] = None
+        if self._options.max_connections_per_client and not self._trusts(connection.peer):
+            count = self._of_client[connection.peer] = self._of_client.get(connection.peer, 0) + 1
+            if count > self._options.max_connections_per_client:
+                self.dropped += 1
+                connection.abort()
 
     def _drop_idle(self) -> bool:
         """Makes room for one more, if anyone is idle."""
@@ -517,6 +565,10 @@ class ClientServer:
         self._idle[connection] = None
 
     def left(self, connection: ClientConnection) -> None:
+        if connection in self._all and connection.peer in self._of_client:
+            self._of_client[connection.peer] -= 1
+            if not self._of_client[connection.peer]:
+                del self._of_client[connection.peer]
         self._all.discard(connection)
         self._entering.discard(connection)
         self._idle.pop(connection, None)

@@ -51,6 +51,8 @@ class Forwarder:
         self._via = via.extended((), options.gateway_id)
         self.draining = False
         self.in_flight = 0
+        self.answering = 0
+        """Those of them whose response has begun: what comes of it, a tunnel or a stream, is the client's to bound."""
         self.on_idle: Callable[[], None] | None = None
         """Called when the last request in flight has ended."""
 
@@ -59,6 +61,11 @@ class Forwarder:
         self.in_flight += 1
         connection.exchange_began(exchange)
         exchange.begin()
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether more requests wait for a response, the present one included, than may in one process."""
+        return self.in_flight - self.answering > self.options.max_in_flight
 
     def ended(self, record: RequestRecord) -> None:
         """Called by each exchange at its end."""

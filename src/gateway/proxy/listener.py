@@ -95,7 +95,7 @@ class Listener:
 
     @property
     def connections_dropped(self) -> int:
-        """Client connections closed because there were more than `max_connections`."""
+        """Client connections closed because there were more than `max_connections`, or than one client may have."""
         return 0 if self._server is None else self._server.dropped
 
     @property

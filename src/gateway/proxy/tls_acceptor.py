@@ -146,8 +146,6 @@ class TlsAcceptor:
     async def _tell_to_speak_tls(self, accepted: socket.socket, connection: ClientConnection) -> None:
         connection.deafen()
         await self._loop.connect_accepted_socket(lambda: connection, accepted)
-        # Closed while the client is still sending, it would not see the answer.
-        self._loop.call_later(self._options.lingering, connection.close)
         connection.refuse(Reason.BAD_REQUEST, "plain HTTP was sent to a port that speaks TLS: ask it by https")
 
     def _why(self, error: OSError, began: float) -> str:

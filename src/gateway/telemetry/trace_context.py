@@ -44,8 +44,12 @@ class TraceContext(msgspec.Struct, frozen=True):
 
     def fields(self, span_id: str) -> list[Field]:
         """What an attempt with that span sends."""
-        parent = ("traceparent", f"00-{self.trace_id}-{span_id}-{'01' if self.sampled else '00'}")
+        parent = ("traceparent", self.parent(span_id))
         return [parent, ("tracestate", self.state)] if self.state else [parent]
+
+    def parent(self, span_id: str) -> str:
+        """The value of `traceparent` for what that span asks for."""
+        return f"00-{self.trace_id}-{span_id}-{'01' if self.sampled else '00'}"
 
 
 def new_span_id() -> str:
