@@ -201,6 +201,26 @@ async def test_handshakes_count_as_connections(authority: Authority, certificate
             assert await plain.closed()
 
 
+async def test_handshakes_count_among_their_clients(authority: Authority, certificates: ServerCertificates) -> None:
+    options = replace(OPTIONS, max_connections_per_client=2)
+    async with (
+        ScriptedUpstream() as upstream,
+        running_proxy(upstream, options=options, certificates=certificates) as proxy,
+        await secure(proxy, authority.trusting()) as client,
+    ):
+        async with await LiteralClient.connect(proxy.tls_port):
+            await until(lambda: proxy.listener.connections == 2)
+            with pytest.raises(ConnectionError):
+                await secure(proxy, authority.trusting())
+            assert proxy.listener.connections_dropped == 1
+        await until(lambda: proxy.listener.connections == 1)
+        for _ in range(3):
+            async with await secure(proxy, authority.trusting()) as second:
+                assert (await second.ask(request())).status == 200
+            await until(lambda: proxy.listener.connections == 1)
+        assert (await client.ask(request())).status == 200
+
+
 async def test_the_oldest_idle_connection_makes_room(authority: Authority, certificates: ServerCertificates) -> None:
     options = replace(OPTIONS, max_connections=2)
     async with (

@@ -83,12 +83,13 @@ class TlsAcceptor:
                 self._loop.remove_reader(self._listening)
                 self._loop.call_later(_REST, self._accept_again)
                 return
-            connection = self._server.enter(self._entrance)
+            peer = str(address[0])
+            connection = self._server.enter(self._entrance, peer)
             if connection is None:
                 accepted.close()
                 continue
             accepted.setblocking(False)
-            task = self._loop.create_task(self._enter(accepted, connection, str(address[0])))
+            task = self._loop.create_task(self._enter(accepted, connection, peer))
             self._entering.add(task)
             task.add_done_callback(partial(self._entered, accepted, connection))
 
