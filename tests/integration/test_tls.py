@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -236,6 +238,37 @@ async def test_the_oldest_idle_connection_makes_room(authority: Authority, certi
             assert (await newest.ask(request())).status == 200
             assert (await older.ask(request())).status == 200
         assert proxy.listener.connections_dropped == 1
+
+
+class WithoutDescriptors:
+    """A listening socket of a process that has no descriptors left for a while: to use them up would fail the test's
+    own client as well."""
+
+    def __init__(self, real: socket.socket) -> None:
+        self._real = real
+        self.failures = 2
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._real, name)
+
+    def accept(self) -> tuple[socket.socket, tuple[str, int]]:
+        if self.failures:
+            self.failures -= 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        accepted, address = self._real.accept()
+        return accepted, address
+
+
+async def test_accepting_goes_on_once_there_are_descriptors_again(
+    authority: Authority, certificates: ServerCertificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with ScriptedUpstream() as upstream, running_proxy(upstream, certificates=certificates) as proxy:
+        acceptor = proxy.listener._tls
+        assert acceptor is not None
+        acceptor._listening = cast(socket.socket, WithoutDescriptors(acceptor._listening))
+        async with await secure(proxy, authority.trusting()) as client:
+            assert (await client.ask(request())).status == 200
+        assert caplog.text.count("No connection can be accepted.") == 2
 
 
 async def test_bodies_both_ways_with_a_slow_reader_are_bounded_and_whole(
