@@ -300,6 +300,43 @@ async def test_bodies_both_ways_with_a_slow_reader_are_bounded_and_whole(
         assert received == body
 
 
+async def test_a_body_waits_for_an_instance_that_does_not_read(
+    authority: Authority, certificates: ServerCertificates
+) -> None:
+    size, piece, sent = 64 << 20, bytes(1 << 16), 0
+    go_on = asyncio.Event()
+
+    async def script(exchange: Exchange) -> None:
+        await go_on.wait()
+        left = size
+        while left:
+            left -= len(await exchange.reader.read(1 << 20))
+        await exchange.say(OK)
+
+    async with (
+        ScriptedUpstream(script) as upstream,
+        running_proxy(upstream, certificates=certificates) as proxy,
+        await secure(proxy, authority.trusting()) as client,
+    ):
+        await client.say(request("/", f"Content-Length: {size}", method="PUT", host=NAME))
+
+        async def write() -> None:
+            nonlocal sent
+            while sent < size:
+                await client.say(piece)
+                sent += len(piece)
+
+        writing, before = asyncio.ensure_future(write()), -1
+        await upstream.arrived.wait()
+        while sent != before:
+            before = sent
+            await asyncio.sleep(0.3)
+        assert sent < size // 2, "the gateway took more than it may hold"
+        go_on.set()
+        assert (await client.response()).status == 200
+        await writing
+
+
 async def test_a_client_that_does_not_read_is_cut_off(authority: Authority, certificates: ServerCertificates) -> None:
     async def script(exchange: Exchange) -> None:
         await exchange.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (1 << 30))
