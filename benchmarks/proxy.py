@@ -28,7 +28,8 @@ from benchmarks.harness.processes import cpu_seconds, resident_bytes
 from benchmarks.harness.report import Measured, Results
 
 _MIB = 1 << 20
-_SMALL, _DOWNLOAD, _UPLOAD = "GET, 64 bytes", "download, 1 MiB", "upload, 1 MiB"
+_SMALL, _UNLIKE = "GET, 64 bytes", "GET, 64 bytes, no two requests alike"
+_DOWNLOAD, _UPLOAD = "download, 1 MiB", "upload, 1 MiB"
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,13 @@ class Scenario:
     headers: Mapping[str, str] = field(default_factory=dict)
     idle: int = 0
     """Connections that are open beside the load, and idle."""
+    differ: bool = False
+    """No two requests are alike, so that nothing that is remembered of one serves another."""
 
 
 SCENARIOS = (
     Scenario(_SMALL),
+    Scenario(_UNLIKE, differ=True),
     Scenario("POST, 10 KiB", "/upload", body=10 * 1024),
     Scenario(_DOWNLOAD, "/large", connections=8),
     Scenario(_UPLOAD, "/upload", connections=8, body=_MIB),
@@ -96,6 +100,7 @@ class Bench:
                 headers={**peer.headers, **scenario.headers},
                 folder=self._folder,
                 body=scenario.body,
+                differ=scenario.differ,
             )
             into.loads.append(found)
             if peer.pid is not None:
