@@ -146,6 +146,20 @@ class Settings(BaseSettings):
         "127.0.0.1:8081", "Listeners", "Where the admin surface listens. It has no authentication: keep it private."
     )
 
+    workers: Annotated[int, Field(ge=1, le=64)] = _setting(
+        1,
+        "Workers",
+        "How many processes serve requests, each on a core of its own. Limits that would have to hold over all of them "
+        "are refused where there are several.",
+        "processes",
+    )
+    outlive: Duration = _setting(
+        30.0,
+        "Workers",
+        "How long workers serve on by what is in force when their parent has died, before they drain and end.",
+        "s",
+    )
+
     consul_address: str | None = _setting(
         None, "Consul", "Consul agent, `host:port` or URL. Default: `CONSUL_HTTP_ADDR`, or 127.0.0.1:8500."
     )

@@ -17,7 +17,10 @@ from gateway.admin.server import AdminServer
 from gateway.admin.sources import ConsulStanding, Readiness
 from gateway.app import parts
 from gateway.app.figures import Figures
+from gateway.app.front import Front
+from gateway.app.in_force import InForce
 from gateway.app.serving import Serving
+from gateway.app.workers.crew import Crew
 from gateway.core.model import Instance, Route, ServicePolicy
 from gateway.core.views import CircuitView, RouteLoad
 from gateway.discovery.consul_client import ConsulClient
@@ -49,8 +52,9 @@ class App:
         self._draining = asyncio.Event()
         self._first_view = asyncio.Event()
         self._ready = False
-        listening = parts.listening_socket(settings)
-        self._serving = Serving(settings, listening, parts.sticky_key(settings), self._view_age)
+        self._in_force = InForce()
+        self._front = self._new_front(settings)
+        self._in_force.pass_on_to(self._front)
         self._figures = Figures()
         consul_settings = ConsulSettings.from_environment(settings.consul_environment(os.environ))
         self._consul_address = consul_settings.address
@@ -64,7 +68,12 @@ class App:
     async def run(self) -> None:
         """Serves from the first full view of Consul on, or from the snapshot's, until it has drained."""
         settings = self._settings
-        await self._admin.start()
+        try:
+            await self._front.open()
+            await self._admin.start()
+        except BaseException:
+            await self._front.close()
+            raise
         logger.info("The gateway starts.", extra={**self.identity(), "consul": self._consul_address})
         tasks: list[asyncio.Task[None]] = [asyncio.create_task(self._discover())]
         if settings.mode == "sidecar":
@@ -77,7 +86,7 @@ class App:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._admin.stop()
-            await self._serving.close()
+            await self._front.close()
             await self._client.close()
             self._metrics.close()
         logger.info("The gateway has stopped.")
@@ -86,9 +95,15 @@ class App:
     def draining(self) -> bool:
         return self._draining.is_set()
 
+    def _new_front(self, settings: Settings) -> Front:
+        listening, sticky_key = parts.listening_socket(settings), parts.sticky_key(settings)
+        if settings.workers == 1:
+            return Serving(settings, listening, sticky_key, self._view_age)
+        return Crew(settings, listening, sticky_key, self._in_force.brief, self._view_ages)
+
     def _new_discovery(self, inherited: Snapshot | None = None) -> Discovery:
         options, clock = parts.discovery_options(self._settings), asyncio.get_running_loop().time
-        return Discovery(self._client, options, self._serving, clock=clock, inherited=inherited)
+        return Discovery(self._client, options, self._in_force, clock=clock, inherited=inherited)
 
     async def _discover(self) -> NoReturn:
         """Keeps discovery running: an error of ours in it costs the news of a moment, never what is in force."""
@@ -117,21 +132,18 @@ class App:
 
     async def _serve(self) -> None:
         settings = self._settings
-        await self._serving.start()
+        await self._front.start()
         self._ready = True
         await self._discovery.register()
-        logger.info(
-            "The gateway serves.",
-            extra={"listen": f"{settings.listen}", "routes": len(self._serving.core.table.routes)},
-        )
+        told = {"listen": f"{settings.listen}", "routes": len(self._in_force.routes_by_name)}
+        logger.info("The gateway serves.", extra={**told, "workers": settings.workers})
         await self._draining.wait()
-        logger.info(
-            "The gateway drains.", extra={"drain_time": settings.drain_time, "in_flight": self._serving.in_flight}
-        )
+        in_flight = (await self._front.figures()).in_flight
+        logger.info("The gateway drains.", extra={"drain_time": settings.drain_time, "in_flight": in_flight})
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DEREGISTER_WITHIN):
                 await self._discovery.deregister()
-        drained = await self._serving.drain(settings.drain_time, settings.finish_limit)
+        drained = await self._front.drain(settings.drain_time, settings.finish_limit)
         logger.info("The gateway has drained.", extra={"finished": drained.finished, "aborted": drained.aborted})
 
     async def _prefer_own_node(self) -> None:
@@ -145,11 +157,16 @@ class App:
                 told = True
                 await asyncio.sleep(_NODE_RETRY)
             else:
-                self._serving.prefer(node)
+                self._in_force.prefer(node)
                 return
 
     def _view_age(self, service: str) -> float | None:
         return self._discovery.view_age(service)
+
+    def _view_ages(self) -> Mapping[str, float]:
+        """Of each service's view that has one."""
+        ages = {service: self._view_age(service) for service in self._in_force.instances_by_service}
+        return {service: age for service, age in ages.items() if age is not None}
 
     # --- what the admin surface shows (AdminSources) ---
 
@@ -161,7 +178,7 @@ class App:
         return {"id": settings.gateway_id, "mode": settings.mode, "prefix": settings.prefix, "version": __version__}
 
     def routes(self) -> Iterable[Route]:
-        return self._serving.core.table.routes.values()
+        return self._in_force.routes_by_name.values()
 
     def describe_route(self, route: Route) -> Mapping[str, JsonValue]:
         return describe(route)
@@ -170,13 +187,13 @@ class App:
         return describe_policy(policy)
 
     def policies(self) -> Mapping[str, ServicePolicy]:
-        return self._serving.core.policies
+        return self._in_force.policies_by_service
 
     def services(self) -> Mapping[str, Sequence[Instance]]:
-        return self._serving.core.services()
+        return self._in_force.instances_by_service
 
     async def refresh(self) -> None:
-        self._figures = self._serving.figures()
+        self._figures = await self._front.figures()
 
     def circuits(self) -> Iterable[CircuitView]:
         return self._figures.circuits
@@ -209,7 +226,7 @@ class App:
     def _metric_sources(self) -> MetricSources:
         return MetricSources(
             counters=lambda: self._figures.counters,
-            routes=lambda: self._serving.core.table.routes,
+            routes=lambda: self._in_force.routes_by_name,
             services=self.services,
             circuits=self.circuits,
             loads=self.loads,
@@ -223,6 +240,8 @@ class App:
             violations=lambda: self._figures.violations,
             connections=lambda: self._figures.connections,
             connections_dropped=lambda: self._figures.connections_dropped,
+            workers=lambda: self._figures.workers,
+            worker_restarts=lambda: self._figures.restarts,
             lag=lambda: self._figures.lag,
             ready=lambda: self.readiness().ready,
         )

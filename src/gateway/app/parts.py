@@ -10,6 +10,7 @@ import socket
 from gateway import __version__
 from gateway.discovery.service import DiscoveryOptions
 from gateway.journal.writer import Journal
+from gateway.proxy.acceptor import Turns
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.sockets import bind
 from gateway.settings import Settings
@@ -28,11 +29,14 @@ def sticky_key(settings: Settings) -> bytes:
     return secrets.token_bytes(32) if key is None else hashlib.sha512(key.get_secret_value().encode()).digest()
 
 
-def journal(settings: Settings) -> Journal | None:
-    """Raises JournalError."""
-    if settings.journal is None:
+def journal(settings: Settings, worker: int) -> Journal | None:
+    """Each worker's is a file of its own. Raises JournalError."""
+    path = settings.journal
+    if path is None:
         return None
-    return Journal(settings.journal, segment=settings.journal_segment, kept=settings.journal_segments)
+    if worker:
+        path = path.with_name(f"{path.name}.worker-{worker}")
+    return Journal(path, segment=settings.journal_segment, kept=settings.journal_segments, worker=worker)
 
 
 def span_export(settings: Settings, redaction: Redaction) -> SpanExport | None:
@@ -42,10 +46,11 @@ def span_export(settings: Settings, redaction: Redaction) -> SpanExport | None:
     return SpanExport(exporter, SpanMaker(redaction, service=settings.service, gateway_id=settings.gateway_id))
 
 
-def proxy_options(settings: Settings, listening: socket.socket) -> ProxyOptions:
+def proxy_options(settings: Settings, listening: socket.socket, turns: Turns | None = None) -> ProxyOptions:
     return ProxyOptions(
         gateway_id=settings.gateway_id,
         listening_socket=listening,
+        turns=turns,
         trusted_hops=settings.trusted_hops,
         trace_ratio=settings.trace_ratio,
         max_connections=settings.max_connections,

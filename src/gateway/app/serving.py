@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from gateway.app import parts
 from gateway.app.figures import Figures
+from gateway.app.seat import Seat
 from gateway.core.authentication import Credential
 from gateway.core.gateway import Gateway
 from gateway.core.model import Instance, Route, ServicePolicy
@@ -57,15 +58,20 @@ class Serving:
         listening: socket.socket,
         sticky_key: bytes,
         view_age: Callable[[str], float | None],
+        seat: Seat | None = None,
     ) -> None:
-        """To be made in the event loop. Raises JournalError or OSError where a file cannot be had."""
+        """To be made in the event loop. `seat` is for one of several workers. Raises JournalError or OSError where a
+        file cannot be had."""
         require_c_parser()
         loop = asyncio.get_running_loop()
-        proxy_options = parts.proxy_options(settings, listening)
+        number = 0 if seat is None else seat.number
+        proxy_options = parts.proxy_options(settings, listening, None if seat is None else seat.turns)
         self.counts = Counts()
+        self.on_circuit: Callable[[CircuitChange], None] | None = None
+        """Told of each transition of a circuit."""
         self._lag = LoopLag()
-        self._access = AccessLog(settings.access_log)
-        self._journal = parts.journal(settings)
+        self._access = AccessLog(settings.access_log, number, None if seat is None else seat.output_lock)
+        self._journal = parts.journal(settings, number)
         self._violations = Violations()
         self._monitored = settings.monitor
         self.core = Gateway(
@@ -79,12 +85,12 @@ class Serving:
         if self._journal is not None:
             self._journal.begin(lambda: checkpoint.take(self.core))
         tag = tagger(sticky_key)
-        self._conductor = Conductor(self.core, loop.time, Steerer(compile_instances, tag, self._steering_failed))
+        self.conductor = Conductor(self.core, loop.time, Steerer(compile_instances, tag, self._steering_failed))
         instances_at = AddressPolicy(settings.allowed_addresses, settings.denied_addresses)
         self._upstream = PooledUpstream(proxy_options, instances_at.check)
         self._rates = RateLimits(loop.time, settings.rate_limit_keys)
         self._fetcher = Fetcher(AddressPolicy(denied=settings.denied_addresses).check)
-        calls = ServiceCalls(self._conductor, self._upstream)
+        calls = ServiceCalls(self.conductor, self._upstream)
         self._authenticators = Authenticators(
             self._fetcher, Time(loop.time, time.time, asyncio.sleep, random.random), Asker(calls)
         )
@@ -97,34 +103,34 @@ class Serving:
         self._redaction = Redaction(settings.redact_headers, settings.redact_query, settings.log_headers)
         self._spans = parts.span_export(settings, self._redaction)
         observer = Observer(self.counts, self._access, self._redaction, view_age, self._spans)
-        self._listener = Listener(self._conductor, self._pipelines, self._upstream, proxy_options, observer)
+        self._listener = Listener(self.conductor, self._pipelines, self._upstream, proxy_options, observer)
 
     # --- what discovery finds (DiscoverySink), and the name of our own node ---
 
     def routes(self, routes: Sequence[Route]) -> None:
         self._authenticators.follow(routes)
         self._redaction.follow(routes)
-        self._conductor.apply_routes(routes)
+        self.conductor.apply_routes(routes)
         names = frozenset(route.name for route in routes)
         self._pipelines.retain(names)
         self._rates.retain(names)
 
     def policies(self, policies: Mapping[str, ServicePolicy]) -> None:
-        self._conductor.apply_policies(policies)
+        self.conductor.apply_policies(policies)
 
     def credentials(self, credentials: Sequence[Credential]) -> None:
         self._authenticators.credentials(credentials)
 
     def instances(self, service: str, instances: Sequence[Instance]) -> None:
-        if self._conductor.apply_view(service, instances).deregistered:
+        if self.conductor.apply_view(service, instances).deregistered:
             self._close_unused()
 
     def forget(self, service: str) -> None:
-        self._conductor.forget_service(service)
+        self.conductor.forget_service(service)
         self._close_unused()
 
     def prefer(self, node: str) -> None:
-        self._conductor.prefer(node)
+        self.conductor.prefer(node)
 
     def _close_unused(self) -> None:
         """The connections of instances that are gone."""
@@ -133,15 +139,13 @@ class Serving:
 
     # --- serving ---
 
+    async def open(self) -> None:
+        """All was made with it."""
+
     async def start(self) -> None:
         """Takes requests from now on. Raises ListenError."""
         self._lag.start()
         await self._listener.start()
-
-    @property
-    def in_flight(self) -> int:
-        """Requests being handled."""
-        return self._listener.in_flight
 
     async def drain(self, linger: float, limit: float) -> Drained:
         """As `Listener.drain`."""
@@ -154,7 +158,7 @@ class Serving:
         await self._upstream.close()
         await self._authenticators.close()
         await self._fetcher.close()
-        self._conductor.close()
+        self.conductor.close()
         self._lag.stop()
         await self._access.close()
         if self._spans is not None:
@@ -162,7 +166,11 @@ class Serving:
         if self._journal is not None:
             await self._journal.close()
 
-    def figures(self) -> Figures:
+    async def figures(self) -> Figures:
+        return self.figures_now()
+
+    def figures_now(self) -> Figures:
+        """As they are in this moment: `counters` and `counts` go on."""
         return Figures(
             counters=self.core.counters,
             counts=self.counts,
@@ -192,6 +200,8 @@ class Serving:
 
     def _circuit_changed(self, change: CircuitChange) -> None:
         self.counts.circuit_changed(change.service, change.after)
+        if self.on_circuit is not None:
+            self.on_circuit(change)
         circuit_logger.info(
             "A circuit changed.",
             extra={

@@ -472,6 +472,11 @@ class ClientServer:
         return ClientConnection(self, self._exchanges, self._options, self._loop)
 
     @property
+    def count(self) -> int:
+        """Connections that are open."""
+        return len(self._all)
+
+    @property
     def open_connections(self) -> frozenset[ClientConnection]:
         return frozenset(self._all)
 

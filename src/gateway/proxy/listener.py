@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from aiohttp import http_parser
 
 from gateway.pipeline.stage import Pipelines
+from gateway.proxy.acceptor import Acceptor
 from gateway.proxy.client_connection import ClientServer
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.forwarding import Forwarder
@@ -47,7 +48,7 @@ class Listener:
         self._upstream = upstream
         self._forwarder = Forwarder(conductor, pipelines, upstream, options, telemetry, logger)
         self._server: ClientServer | None = None
-        self._sockets: asyncio.Server | None = None
+        self._sockets: asyncio.Server | Acceptor | None = None
 
     async def start(self) -> None:
         """Raises ListenError where the port is taken or may not be bound, or aiohttp has no C parser."""
@@ -56,7 +57,10 @@ class Listener:
         self._server = server = ClientServer(self._forwarder, options)
         loop = asyncio.get_running_loop()
         listening = options.listening_socket or bind(options.host, options.port, "--listen")
-        self._sockets = await loop.create_server(server, sock=listening, backlog=1024)
+        if options.turns is None:
+            self._sockets = await loop.create_server(server, sock=listening, backlog=1024)
+        else:
+            self._sockets = Acceptor(listening, server, lambda: server.count, options.turns)
         self._forwarder.reader.port = self.port
 
     @property
@@ -68,7 +72,7 @@ class Listener:
     @property
     def connections(self) -> int:
         """Client connections that are open."""
-        return 0 if self._server is None else len(self._server.open_connections)
+        return 0 if self._server is None else self._server.count
 
     @property
     def connections_dropped(self) -> int:

@@ -6,6 +6,7 @@ The buffer is bounded; what does not fit is dropped and counted, because a reque
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import sys
@@ -77,8 +78,9 @@ class AccessEntry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 class AccessLog:
     """Writes entries to standard output (`on`), nowhere (`off`), or to the file at a path, which rotation may move."""
 
-    def __init__(self, target: str) -> None:
-        """Raises OSError if the file can't be opened."""
+    def __init__(self, target: str, worker: int = 0, lock: int | None = None) -> None:
+        """`worker` is told in each line, unless it is 0. Processes that write to the same file or pipe share `lock`, a
+        descriptor, so that no line gets into another. Raises OSError if the file can't be opened."""
         self.dropped = 0
         self.enabled = target != "off"
         self._path = None if target in ("on", "off") else Path(target)
@@ -98,6 +100,8 @@ class AccessLog:
         """Set while there is nothing to be written."""
         self._idle.set()
         self._failed = False
+        self._lock = lock
+        self._end = f',"worker":{worker}}}'.encode() if worker else b"}"
 
     def write(self, make: Callable[[], AccessEntry]) -> None:
         """Takes what makes an entry, soon; to be called in the event loop."""
@@ -133,6 +137,7 @@ class AccessLog:
             line = b"\\"
         if not line.isascii() or b"\\" in line or len(line) > LINE_LIMIT:
             line = self._encoder.encode(_cleaned(entry))
+        line = line[:-1] + self._end
         self._buffer.append(line)
         self._size += len(line) + 1
 
@@ -202,10 +207,16 @@ class AccessLog:
                 self._file.close()
             self._file = _open(self._path)
         assert self._file is not None
-        rest = memoryview(chunk)
-        while rest:
-            rest = rest[self._file.write(rest) or 0 :]
-        self._file.flush()
+        if self._lock is not None:
+            fcntl.lockf(self._lock, fcntl.LOCK_EX)
+        try:
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[self._file.write(rest) or 0 :]
+            self._file.flush()
+        finally:
+            if self._lock is not None:
+                fcntl.lockf(self._lock, fcntl.LOCK_UN)
 
     def _moved(self, path: Path) -> bool:
         assert self._file is not None

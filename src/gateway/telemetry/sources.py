@@ -69,6 +69,9 @@ class MetricSources:
     """Client connections that are open."""
     connections_dropped: Callable[[], int] = _none
     """Client connections closed because there were too many."""
+    workers: Callable[[], int] = lambda: 1
+    """That serve."""
+    worker_restarts: Callable[[], int] = _none
     lag: Callable[[], float] = lambda: 0.0
     """Worst lateness of the event loop of late, in seconds."""
     ready: Callable[[], bool] = lambda: True

@@ -1,0 +1,191 @@
+"""One worker: a process with one event loop, which serves by what its parent tells it.
+
+When the parent is gone without a word, it serves on by what is in force, for as long as the settings say; then it
+drains, and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Coroutine, Mapping
+
+import uvloop
+
+from gateway.app.seat import Seat
+from gateway.app.serving import Serving
+from gateway.app.workers import messages
+from gateway.app.workers.board import Board
+from gateway.app.workers.channel import Channel
+from gateway.app.workers.messages import FromParent
+from gateway.app.workers.sharing import SharedCircuits
+from gateway.core.breaker import Imposition
+from gateway.core.model import InstanceKey
+from gateway.settings import Settings
+from gateway.telemetry import logs
+
+REPORT_INTERVAL = 1.0
+
+logger = logging.getLogger("gateway.workers")
+
+
+class Worker:
+    """To be made in the event loop."""
+
+    def __init__(self, listening: socket.socket, board: Board) -> None:
+        self._listening = listening
+        self._board = board
+        self._channel: Channel[FromParent] = Channel(self._take, self._parent_left)
+        self._loop = asyncio.get_running_loop()
+        self._settings: Settings | None = None
+        self._serving: Serving | None = None
+        self._circuits: SharedCircuits | None = None
+        self._ages: Mapping[str, float] = {}
+        self._ages_at = 0.0
+        self._reporting: asyncio.TimerHandle | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._ended = asyncio.Event()
+        self._starting: asyncio.Task[None] | None = None
+        self._stop_asked = asyncio.Event()
+
+    async def run(self, parent: socket.socket) -> None:
+        """Until it is told to end, or the parent has been gone for long enough."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # The parent is told to stop as well, and tells us; but for when there is none any more.
+            self._loop.add_signal_handler(number, self._stop_asked.set)
+        await self._channel.open(parent)
+        await self._ended.wait()
+
+    # --- what the parent says ---
+
+    def _take(self, message: FromParent) -> None:
+        try:
+            self._do(message)
+        except Exception:
+            # What is in force stays in force, as in a gateway of one worker.
+            logger.exception("News from the parent could not be taken.", extra={"news": type(message).__name__})
+
+    def _do(self, message: FromParent) -> None:
+        if isinstance(message, messages.Begin):
+            self._begin(message)
+            return
+        serving, circuits = self._serving, self._circuits
+        if serving is None or circuits is None:
+            return
+        if isinstance(message, messages.News):
+            message.tell(serving)
+            return
+        match message:
+            case messages.Ages(at, ages):
+                self._ages_at, self._ages = at, ages
+            case messages.Impose(service, key, imposed):
+                circuits.impose(service, key, imposed)
+            case messages.Serve():
+                self._starting = self._loop.create_task(self._serve(serving))
+            case messages.Ask():
+                self._channel.send(messages.Report(serving.figures_now(), asked=True))
+            case messages.Drain(linger, limit):
+                self._end(self._drain(serving, linger, limit))
+            case messages.Close():
+                self._end(self._close(serving))
+
+    def _begin(self, message: messages.Begin) -> None:
+        settings = self._settings = message.settings
+        logs.configure(settings.log_level, settings.log_format, worker=message.number)
+        seat = Seat(message.number, self._board.place(message.number), self._board.descriptor)
+        try:
+            self._serving = Serving(settings, self._listening, message.sticky_key, self._view_age, seat)
+        except Exception as error:  # noqa: BLE001 - the parent says what it is
+            self._channel.send(messages.Failed(error))
+            self._channel.close()
+            self._ended.set()
+            return
+        self._circuits = SharedCircuits(self._serving.conductor, self._tell_circuit)
+        self._serving.on_circuit = self._circuits.changed
+        self._channel.send(messages.Made())
+
+    async def _serve(self, serving: Serving) -> None:
+        await serving.start()
+        self._channel.send(messages.Serves())
+        self._report(serving)
+
+    def _report(self, serving: Serving) -> None:
+        self._channel.send(messages.Report(serving.figures_now(), asked=False))
+        self._reporting = self._loop.call_later(REPORT_INTERVAL, self._report, serving)
+
+    def _tell_circuit(self, service: str, key: InstanceKey, circuit: Imposition) -> None:
+        self._channel.send(messages.Told(service, key, circuit, self._channel.taken))
+
+    def _view_age(self, service: str) -> float | None:
+        age = self._ages.get(service)
+        return None if age is None else age + self._loop.time() - self._ages_at
+
+    # --- endings ---
+
+    async def _drain(self, serving: Serving, linger: float, limit: float) -> None:
+        drained = await serving.drain(linger, limit)
+        await self._close(serving)
+        self._channel.send(messages.Drained(drained.finished, drained.aborted, serving.figures_now()))
+
+    async def _close(self, serving: Serving) -> None:
+        self._stop_reporting()
+        await serving.close()
+
+    def _end(self, ending: Coroutine[None, None, None]) -> None:
+        """Does that, whatever else was to be done, and then ends."""
+        if self._ending is not None:
+            self._ending.cancel()
+        self._ending = self._loop.create_task(self._ends(ending))
+
+    async def _ends(self, ending: Coroutine[None, None, None]) -> None:
+        try:
+            await ending
+        except asyncio.CancelledError:
+            return
+        except Exception:
+            logger.exception("The worker did not end in order.")
+        self._channel.close()
+        self._ended.set()
+
+    def _stop_reporting(self) -> None:
+        if self._reporting is not None:
+            self._reporting.cancel()
+            self._reporting = None
+
+    def _parent_left(self) -> None:
+        if self._ended.is_set() or self._ending is not None:
+            return
+        if self._serving is None or self._circuits is None or self._settings is None or self._reporting is None:
+            self._ended.set()
+            return
+        self._stop_reporting()
+        self._circuits.go_on_alone()
+        self._end(self._outlive(self._serving, self._settings))
+
+    async def _outlive(self, serving: Serving, settings: Settings) -> None:
+        told = {"serves_on_for": settings.outlive}
+        logger.error("The parent has gone; requests are served on by what is in force.", extra=told)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(settings.outlive):
+                await self._stop_asked.wait()
+        logger.warning("The worker drains, and ends.")
+        await self._drain(serving, settings.drain_time, settings.finish_limit)
+
+
+def main() -> None:
+    """`main CHANNEL LISTENING BOARD`: descriptors that were inherited."""
+    channel, listening, board = map(int, sys.argv[1:])
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(channel, listening, board))
+
+
+async def _run(channel: int, listening: int, board: int) -> None:
+    await Worker(socket.socket(fileno=listening), Board(board)).run(socket.socket(fileno=channel))
+
+
+if __name__ == "__main__":
+    main()
