@@ -70,6 +70,7 @@ def discovery_options(settings: Settings) -> DiscoveryOptions:
     registered = settings.registered
     return DiscoveryOptions(
         gateway_id=settings.gateway_id,
+        workers=settings.workers,
         prefix=settings.prefix,
         gateway_service=settings.service,
         version=__version__,

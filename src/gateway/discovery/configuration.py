@@ -33,12 +33,14 @@ _NO_DEFAULTS = "waits for the defaults: they are not to be read, and what they a
 
 @dataclass(frozen=True, slots=True)
 class ConfigurationOptions:
-    """`prefix` of the keys; `own_service` may not be a backend; `grace` and `wait` in seconds."""
+    """`prefix` of the keys; `own_service` may not be a backend; `grace` and `wait` in seconds; how many `workers` serve
+    by it."""
 
     prefix: str
     own_service: str | None
     grace: float
     wait: float
+    workers: int = 1
 
 
 class Configuration:
@@ -68,7 +70,7 @@ class Configuration:
         self._defaults_applied = asyncio.Event()
         self._defaults_applied.set()
         self._defaults_differ = asyncio.Event()
-        self._defaults: DocumentsView[Defaults] = self._documents("defaults", _parse_defaults, self._note_defaults)
+        self._defaults: DocumentsView[Defaults] = self._documents("defaults", self._parse_defaults, self._note_defaults)
         self._routes: DocumentsView[Route] = self._documents("routes/", self._parse_route, changed)
         self._policies: DocumentsView[ServicePolicy] = self._documents("services/", self._parse_policy, changed)
         self._credentials: DocumentsView[Credential] = self._documents("credentials/", _parse_credential, changed)
@@ -217,10 +219,21 @@ class Configuration:
             self._now,
             own_service=self._options.own_service,
             key=document.key,
+            workers=self._options.workers,
         )
 
     def _parse_policy(self, document: Document, name: str) -> ServicePolicy | Rejection:
-        return parse_policy(name, document.raw, document.modify_index, self._now or BUILT_IN, key=document.key)
+        return parse_policy(
+            name,
+            document.raw,
+            document.modify_index,
+            self._now or BUILT_IN,
+            key=document.key,
+            workers=self._options.workers,
+        )
+
+    def _parse_defaults(self, document: Document, _name: str) -> Defaults | Rejection:
+        return parse_defaults(document.raw, document.modify_index, key=document.key, workers=self._options.workers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +253,3 @@ class _Later:
 
 def _parse_credential(document: Document, name: str) -> Credential | Rejection:
     return parse_credential(name, document.raw, document.modify_index, key=document.key)
-
-
-def _parse_defaults(document: Document, _name: str) -> Defaults | Rejection:
-    return parse_defaults(document.raw, document.modify_index, key=document.key)

@@ -10,7 +10,7 @@ import asyncio
 import pickle
 import socket
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 BUFFER_LIMIT = 64 << 20
 """Bytes that may wait for the other end to read them."""
@@ -35,7 +35,7 @@ class Channel(asyncio.Protocol, Generic[T]):
     async def open(self, end: socket.socket) -> None:
         """Goes on with an end of a pair, and owns it."""
         end.setblocking(False)
-        await asyncio.get_running_loop().create_connection(lambda: self, sock=end)
+        await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=end)
 
     def send(self, message: object) -> None:
         """Soon. Nothing happens once the other end has gone; one that does not read is as gone."""
@@ -56,8 +56,7 @@ class Channel(asyncio.Protocol, Generic[T]):
     # --- events of the transport ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is of no class of asyncio's
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer
