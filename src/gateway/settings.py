@@ -277,6 +277,13 @@ class Settings(BaseSettings):
         30.0, "Shutdown", "After that: how long requests in flight may take to finish before they are cut.", "s"
     )
 
+    handover: Path | None = _setting(
+        None,
+        "Shutdown",
+        "Path of a Unix socket at which the next gateway takes over from this one, with its ports, and without a "
+        "connection lost. Unset: there is no such thing.",
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "Logs", "Least level that is logged.")
     log_format: Literal["json", "console"] = _setting(
         "json", "Logs", "`json`: one object a line; `console`: for people. Both go to standard error."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 
 import msgspec
@@ -25,12 +26,13 @@ ENDPOINTS = {
 
 
 class AdminServer:
-    """Serves `sources` on `host` and `port` (0: any free one, see `port` after `start`)."""
+    """Serves `sources` on `host` and `port` (0: any free one, see `port` after `start`), or on a socket bound there."""
 
-    def __init__(self, sources: AdminSources, host: str, port: int) -> None:
+    def __init__(self, sources: AdminSources, host: str, port: int, listening: socket.socket | None = None) -> None:
         self._sources = sources
         self._host = host or None
         self._port = port
+        self._listening = listening
         self._runner: web.AppRunner | None = None
 
     @property
@@ -57,7 +59,11 @@ class AdminServer:
         )
         runner = web.AppRunner(app, access_log=None, keepalive_timeout=30.0, shutdown_timeout=1.0)
         await runner.setup()
-        site = web.TCPSite(runner, self._host, self._port, reuse_address=True)
+        site: web.BaseSite = (
+            web.TCPSite(runner, self._host, self._port, reuse_address=True)
+            if self._listening is None
+            else web.SockSite(runner, self._listening)
+        )
         try:
             await site.start()
         except OSError:

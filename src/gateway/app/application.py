@@ -18,6 +18,7 @@ from gateway.admin.sources import ConsulStanding, Readiness
 from gateway.app import parts
 from gateway.app.figures import Figures
 from gateway.app.front import Front
+from gateway.app.handover import Predecessor, Successors
 from gateway.app.in_force import InForce
 from gateway.app.serving import Serving
 from gateway.app.workers.crew import Crew
@@ -46,9 +47,18 @@ _DISCOVERY_RESTART = 1.0
 class App:
     """Owns all but the serving of requests."""
 
-    def __init__(self, settings: Settings) -> None:
-        """To be made in the event loop. Raises ListenError or JournalError where the port or the file cannot be had."""
+    def __init__(self, settings: Settings, before: Predecessor | None = None) -> None:
+        """To be made in the event loop. `before` is a gateway that this one takes over from, once it serves.
+
+        Raises ListenError, JournalError or OSError where a port or a file cannot be had.
+        """
         self._settings = settings
+        self._before = before
+        self._listening = parts.listening_socket(settings, before)
+        admin = parts.admin_socket(settings, before)
+        self._sockets = {"proxy": self._listening, "admin": admin}
+        self._successors: Successors | None = None
+        self._succeeded_by: str | None = None
         self._draining = asyncio.Event()
         self._first_view = asyncio.Event()
         self._ready = False
@@ -63,14 +73,15 @@ class App:
         self._metrics = Metrics(
             self._metric_sources(), lambda: self._figures.counts, gateway_id=settings.gateway_id, mode=settings.mode
         )
-        self._admin = AdminServer(self, settings.admin_listen.host, settings.admin_listen.port)
+        self._admin = AdminServer(self, settings.admin_listen.host, settings.admin_listen.port, admin)
 
     async def run(self) -> None:
         """Serves from the first full view of Consul on, or from the snapshot's, until it has drained."""
         settings = self._settings
         try:
             await self._front.open()
-            await self._admin.start()
+            if self._before is None:
+                await self._admin.start()
         except BaseException:
             await self._front.close()
             raise
@@ -86,6 +97,10 @@ class App:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._admin.stop()
+            if self._successors is not None:
+                self._successors.close()
+            if self._before is not None:
+                self._before.close()
             await self._front.close()
             await self._client.close()
             self._metrics.close()
@@ -96,7 +111,7 @@ class App:
         return self._draining.is_set()
 
     def _new_front(self, settings: Settings) -> Front:
-        listening, sticky_key = parts.listening_socket(settings), parts.sticky_key(settings)
+        listening, sticky_key = self._listening, parts.sticky_key(settings)
         if settings.workers == 1:
             return Serving(settings, listening, sticky_key, self._view_age)
         return Crew(settings, listening, sticky_key, self._in_force.brief, self._view_ages)
@@ -135,16 +150,39 @@ class App:
         await self._front.start()
         self._ready = True
         await self._discovery.register()
+        await self._succeed()
         told = {"listen": f"{settings.listen}", "routes": len(self._in_force.routes_by_name)}
         logger.info("The gateway serves.", extra={**told, "workers": settings.workers})
         await self._draining.wait()
         in_flight = (await self._front.figures()).in_flight
         logger.info("The gateway drains.", extra={"drain_time": settings.drain_time, "in_flight": in_flight})
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_DEREGISTER_WITHIN):
-                await self._discovery.deregister()
-        drained = await self._front.drain(settings.drain_time, settings.finish_limit)
+        accepting = self._succeeded_by is None
+        if not accepting:
+            # On the very same socket, the next one answers.
+            await self._admin.stop()
+        if self._succeeded_by == settings.gateway_id:
+            self._discovery.leave_registration()
+        else:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DEREGISTER_WITHIN):
+                    await self._discovery.deregister()
+        if self._successors is not None:
+            self._successors.close()
+        drained = await self._front.drain(settings.drain_time, settings.finish_limit, accepting=accepting)
         logger.info("The gateway has drained.", extra={"finished": drained.finished, "aborted": drained.aborted})
+
+    async def _succeed(self) -> None:
+        """Takes the place of the gateway before, if there is one, and waits for the next."""
+        if self._before is not None:
+            await self._admin.start()
+            self._before.release(self._settings.gateway_id)
+        if self._settings.handover is not None:
+            self._successors = Successors(self._settings.handover, self._sockets, self._succeeded)
+
+    def _succeeded(self, gateway_id: str) -> None:
+        logger.info("Another gateway serves in this one's place.", extra={"id_there": gateway_id})
+        self._succeeded_by = gateway_id
+        self.drain()
 
     async def _prefer_own_node(self) -> None:
         told = False

@@ -18,7 +18,7 @@ class Front(Taker, Protocol):
     async def start(self) -> None:
         """Takes requests from now on. Raises ListenError."""
 
-    async def drain(self, linger: float, limit: float) -> Drained:
+    async def drain(self, linger: float, limit: float, *, accepting: bool) -> Drained:
         """As `Listener.drain`."""
 
     async def close(self) -> None:

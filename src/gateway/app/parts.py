@@ -8,7 +8,9 @@ import secrets
 import socket
 
 from gateway import __version__
+from gateway.app.handover import Predecessor
 from gateway.discovery.service import DiscoveryOptions
+from gateway.journal.segments import JournalBusy
 from gateway.journal.writer import Journal
 from gateway.proxy.acceptor import Turns
 from gateway.proxy.options import ProxyOptions
@@ -19,9 +21,18 @@ from gateway.telemetry.span_export import SpanExport, otlp_exporter
 from gateway.telemetry.spans import SpanMaker
 
 
-def listening_socket(settings: Settings) -> socket.socket:
-    """The proxy's, bound. Raises ListenError where the port cannot be had."""
-    return bind(settings.listen_host, settings.listen.port, "--listen")
+def listening_socket(settings: Settings, before: Predecessor | None) -> socket.socket:
+    """The proxy's, bound, or that of the gateway before. Raises ListenError where the port cannot be had."""
+    host, port = settings.listen_host, settings.listen.port
+    handed = None if before is None else before.take("proxy", host, port)
+    return handed or bind(host, port, "--listen")
+
+
+def admin_socket(settings: Settings, before: Predecessor | None) -> socket.socket:
+    """As `listening_socket`, of the admin surface."""
+    host, port = settings.admin_listen.host or None, settings.admin_listen.port
+    handed = None if before is None else before.take("admin", host, port)
+    return handed or bind(host, port, "--admin-listen")
 
 
 def sticky_key(settings: Settings) -> bytes:
@@ -30,13 +41,19 @@ def sticky_key(settings: Settings) -> bytes:
 
 
 def journal(settings: Settings, worker: int) -> Journal | None:
-    """Each worker's is a file of its own. Raises JournalError."""
+    """Each worker's is a file of its own. None where there is to be none, and while the gateway that this one takes
+    over from writes it. Raises JournalError."""
     path = settings.journal
     if path is None:
         return None
     if worker:
         path = path.with_name(f"{path.name}.worker-{worker}")
-    return Journal(path, segment=settings.journal_segment, kept=settings.journal_segments, worker=worker)
+    try:
+        return Journal(path, segment=settings.journal_segment, kept=settings.journal_segments, worker=worker)
+    except JournalBusy:
+        if settings.handover is None:
+            raise
+        return None
 
 
 def span_export(settings: Settings, redaction: Redaction) -> SpanExport | None:

@@ -9,6 +9,7 @@ import signal
 
 import uvloop
 
+from gateway.app import handover
 from gateway.app.application import App
 from gateway.settings import Settings
 from gateway.telemetry import logs
@@ -22,8 +23,8 @@ _COLLECT_AFTER = 50_000
 def run(settings: Settings) -> None:
     """Runs a gateway until SIGTERM or SIGINT, and returns when it has drained; a second signal ends it at once.
 
-    Raises ListenError, JournalError or OSError where a port or a file cannot be had, ValueError for `CONSUL_*` that
-    make no sense.
+    Raises ListenError, JournalError, HandoverError or OSError where a port or a file cannot be had, ValueError for
+    `CONSUL_*` that make no sense.
     """
     logs.configure(settings.log_level, settings.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -31,7 +32,8 @@ def run(settings: Settings) -> None:
 
 
 async def _run(settings: Settings) -> None:
-    app = App(settings)
+    before = None if settings.handover is None else handover.find(settings.handover)
+    app = App(settings, before)
     spare_the_collector()
     loop = asyncio.get_running_loop()
     running = loop.create_task(app.run())

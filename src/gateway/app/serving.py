@@ -23,6 +23,7 @@ from gateway.discovery.predicates import compile_instances, compile_require, com
 from gateway.discovery.regex import compile_full_match, compile_groups
 from gateway.journal import checkpoint
 from gateway.journal.monitor import Monitor
+from gateway.journal.segments import JournalError
 from gateway.journal.stream import EventListener, EventStream
 from gateway.journal.violations import Violations
 from gateway.pipeline.authentication import Authenticators, Time
@@ -46,7 +47,10 @@ from gateway.telemetry.lag import LoopLag
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.redaction import Redaction
 
+logger = logging.getLogger("gateway")
 circuit_logger = logging.getLogger("gateway.circuits")
+
+_JOURNAL_RETRY = 1.0
 
 
 class Serving:
@@ -74,16 +78,20 @@ class Serving:
         self._journal = parts.journal(settings, number)
         self._violations = Violations()
         self._monitored = settings.monitor
+        self._events = self._stream(settings)
         self.core = Gateway(
             compile_full_match,
             random.random,
             self._circuit_changed,
-            trace=self._trace(),
+            trace=self._events,
             compile_when=compile_when,
             on_predicate_error=self._when_failed,
         )
+        self._late_journal: asyncio.Task[None] | None = None
         if self._journal is not None:
-            self._journal.begin(lambda: checkpoint.take(self.core))
+            self._journal.begin(self._checkpoint)
+        elif settings.journal is not None:
+            self._late_journal = loop.create_task(self._begin_journal(settings, number))
         tag = tagger(sticky_key)
         self.conductor = Conductor(self.core, loop.time, Steerer(compile_instances, tag, self._steering_failed))
         instances_at = AddressPolicy(settings.allowed_addresses, settings.denied_addresses)
@@ -147,9 +155,9 @@ class Serving:
         self._lag.start()
         await self._listener.start()
 
-    async def drain(self, linger: float, limit: float) -> Drained:
+    async def drain(self, linger: float, limit: float, *, accepting: bool) -> Drained:
         """As `Listener.drain`."""
-        return await self._listener.drain(linger, limit)
+        return await self._listener.drain(linger, limit, accepting=accepting)
 
     async def close(self) -> None:
         """Cuts off what is in flight, and ends all parts in order."""
@@ -160,6 +168,8 @@ class Serving:
         await self._fetcher.close()
         self.conductor.close()
         self._lag.stop()
+        if self._late_journal is not None:
+            self._late_journal.cancel()
         await self._access.close()
         if self._spans is not None:
             await self._spans.close()
@@ -189,14 +199,32 @@ class Serving:
 
     # --- what happens in it ---
 
-    def _trace(self) -> EventStream | None:
-        """Where the core tells its events, if anyone listens."""
+    def _stream(self, settings: Settings) -> EventStream | None:
+        """Where the core tells its events, if anyone listens, or is going to."""
         listeners: list[EventListener] = []
         if self._journal is not None:
             listeners.append(self._journal)
-        if self._monitored:
+        if settings.monitor:
             listeners.append(Monitor(self._violations))
-        return EventStream(listeners) if listeners else None
+        return EventStream(listeners) if listeners or settings.journal is not None else None
+
+    def _checkpoint(self) -> checkpoint.State:
+        return checkpoint.take(self.core)
+
+    async def _begin_journal(self, settings: Settings, worker: int) -> None:
+        """Once the gateway before has ended, whose journal it was."""
+        assert self._events is not None
+        logger.warning("The journal begins when the gateway before has ended.", extra={"path": str(settings.journal)})
+        try:
+            while self._journal is None:
+                await asyncio.sleep(_JOURNAL_RETRY)
+                self._journal = parts.journal(settings, worker)
+        except JournalError as error:
+            logger.error("There is no journal.", extra={"error": str(error)})
+            return
+        self._journal.begin(self._checkpoint, self._events.last)
+        self._events.add(self._journal)
+        logger.info("The journal begins.", extra={"path": str(settings.journal)})
 
     def _circuit_changed(self, change: CircuitChange) -> None:
         self.counts.circuit_changed(change.service, change.after)

@@ -158,6 +158,10 @@ class Discovery:
         if self._options.register:
             await self._registration.deregister()
 
+    def leave_registration(self) -> None:
+        """Leave it as it is, to the gateway that has the same id and serves in our place."""
+        self._registration.leave()
+
     def views(self) -> Sequence[ViewState]:
         """Defaults, routes, policies, credentials and every watched service, as they stand now."""
         now, seen_at, lost = self._clock(), self._lighthouse.seen_at, self._lighthouse.lost

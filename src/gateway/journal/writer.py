@@ -76,9 +76,10 @@ class Journal:
         self._loop = asyncio.get_running_loop()
         Thread(target=self._write_out, name="journal", daemon=True).start()
 
-    def begin(self, state: Callable[[], State]) -> None:
-        """Tells what takes a checkpoint of the core, before the core's first event."""
+    def begin(self, state: Callable[[], State], after: int = 0) -> None:
+        """Tells what takes a checkpoint of the core, before the core's first event, or its first one `after` that."""
         self._state = state
+        self._last_seq = after
         self._begin_segment()
 
     def __call__(self, seq: int, event: Event) -> None:

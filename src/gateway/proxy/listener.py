@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass
 
@@ -88,11 +89,16 @@ class Listener:
         """From now on each response is the last on its connection."""
         self._forwarder.draining = True
 
-    async def drain(self, linger: float, limit: float) -> Drained:
+    async def drain(self, linger: float, limit: float, *, accepting: bool = True) -> Drained:
         """Serves on for `linger` seconds, each response the last on its connection; then takes no more, and gives the
-        requests in flight up to `limit` seconds before it cuts them off."""
+        requests in flight up to `limit` seconds before it cuts them off. Without `accepting`, since another process
+        does in its place, it takes no more connections from the beginning, and lingers only while it has any."""
         self.stop_reuse()
-        await asyncio.sleep(linger)
+        if accepting:
+            await asyncio.sleep(linger)
+        else:
+            self._close_sockets()
+            await self._linger_while_connected(linger)
         self._close_sockets()
         if self._server is not None:
             self._server.close_idle()
@@ -105,6 +111,12 @@ class Listener:
         aborted = self.in_flight
         await self._cut_off()
         return Drained(finished=before - aborted, aborted=aborted)
+
+    async def _linger_while_connected(self, linger: float) -> None:
+        if self._server is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(linger):
+                    await self._server.emptied()
 
     async def stop(self) -> None:
         """Takes no more requests and cuts off those in flight; may be called more than once."""

@@ -115,11 +115,11 @@ class Crew:
             worker.send(messages.Serve())
         await asyncio.gather(*(worker.serves_or_ended() for worker in workers))
 
-    async def drain(self, linger: float, limit: float) -> Drained:
+    async def drain(self, linger: float, limit: float, *, accepting: bool) -> Drained:
         self._ending = True
         # From here on the socket lives as long as a worker takes from it.
         self._listening.close()
-        workers = self._tell_all(messages.Drain(linger, limit))
+        workers = self._tell_all(messages.Drain(linger, limit, accepting))
         await self._ends(workers, linger + limit + END_WITHIN)
         drained = [worker.drained for worker in workers if worker.drained is not None]
         return Drained(sum(each.finished for each in drained), sum(each.aborted for each in drained))

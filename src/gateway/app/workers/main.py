@@ -88,8 +88,8 @@ class Worker:
                 self._starting = self._loop.create_task(self._serve(serving))
             case messages.Ask():
                 self._channel.send(messages.Report(serving.figures_now(), asked=True))
-            case messages.Drain(linger, limit):
-                self._end(self._drain(serving, linger, limit))
+            case messages.Drain():
+                self._end(self._drain(serving, message))
             case messages.Close():
                 self._end(self._close(serving))
 
@@ -126,8 +126,8 @@ class Worker:
 
     # --- endings ---
 
-    async def _drain(self, serving: Serving, linger: float, limit: float) -> None:
-        drained = await serving.drain(linger, limit)
+    async def _drain(self, serving: Serving, asked: messages.Drain) -> None:
+        drained = await serving.drain(asked.linger, asked.limit, accepting=asked.accepting)
         await self._close(serving)
         self._channel.send(messages.Drained(drained.finished, drained.aborted, serving.figures_now()))
 
@@ -173,7 +173,7 @@ class Worker:
             async with asyncio.timeout(settings.outlive):
                 await self._stop_asked.wait()
         logger.warning("The worker drains, and ends.")
-        await self._drain(serving, settings.drain_time, settings.finish_limit)
+        await self._drain(serving, messages.Drain(settings.drain_time, settings.finish_limit, accepting=True))
 
 
 def main() -> None:

@@ -106,6 +106,7 @@ class Drain:
 
     linger: float
     limit: float
+    accepting: bool
 
 
 @dataclass(frozen=True, slots=True)
