@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from gateway.app.handover import HandoverError, find
 from tests.integration.conftest import StartGateway, StartInstance
 from tests.support.consul import ConsulAgent
-from tests.support.gateway_process import GatewayProcess
+from tests.support.gateway_process import GatewayProcess, eventually
 from tests.support.load import SteadyLoad
 
 Register = Callable[..., str]
@@ -28,6 +36,7 @@ class NewConnections:
 
     async def _run(self) -> None:
         while True:
+            await asyncio.sleep(0.005)
             try:
                 connector = aiohttp.TCPConnector(force_close=True)
                 async with aiohttp.ClientSession(connector=connector) as session, session.get(self._url) as response:
@@ -90,3 +99,109 @@ async def test_a_restart_under_load_loses_nothing(
     assert not fresh.failures
     assert set(readiness) == {200}
     assert len(instances) == 1, "the registration is the next one's, and is not taken away"
+
+
+async def test_the_journal_of_the_next_one_begins_when_the_one_before_has_ended(
+    dev_consul: ConsulAgent,
+    start_instance: StartInstance,
+    register: Register,
+    start_gateway: StartGateway,
+    tmp_path: Path,
+) -> None:
+    register(dev_consul, "orders", start_instance("a"))
+    dev_consul.admin.put("gateway/routes/orders", {"backends": [{"service": "orders"}]})
+    journal = tmp_path / "journal"
+    settings = {"handover": tmp_path / "handover.sock", "drain_time": "500ms", "journal": journal}
+    old = start_gateway(dev_consul.environment, **settings)
+    async with SteadyLoad(old.url, clients=4, rate=100) as load:
+        await load.answered(50)
+        after = _next(old, tmp_path, dev_consul, **settings)
+        after.start()
+        assert await asyncio.to_thread(old.wait) == 0
+        await eventually(lambda: "The journal begins." in after.log)
+        await load.answered(100)
+    after.stop()
+    assert load.tally.failed == 0, load.tally
+    for path in (tmp_path / "journal.1", journal):
+        command: list[str | Path] = [Path(sys.executable).with_name("gateway"), "replay", path]
+        replayed = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+
+
+async def test_a_next_one_that_fails_before_it_serves_changes_nothing(
+    dev_consul: ConsulAgent,
+    start_instance: StartInstance,
+    register: Register,
+    start_gateway: StartGateway,
+    tmp_path: Path,
+) -> None:
+    register(dev_consul, "orders", start_instance("a"))
+    dev_consul.admin.put("gateway/routes/orders", {"backends": [{"service": "orders"}]})
+    path = tmp_path / "handover.sock"
+    old = start_gateway(dev_consul.environment, handover=path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    nowhere = {"CONSUL_HTTP_ADDR": "http://127.0.0.1:1"}
+    after = _next(old, tmp_path, dev_consul, handover=path)
+    after._environment |= nowhere
+    async with SteadyLoad(old.url, clients=8, rate=100) as load:
+        after.start()
+        await eventually(lambda: "The gateway starts." in after.log)
+        await load.answered(50)
+        after.send_signal(signal.SIGKILL)
+        after.wait()
+        await eventually(lambda: "has gone; this one serves on" in old.log)
+        await load.answered(50)
+    assert load.tally.failed == 0, load.tally
+    assert old.ready()
+
+
+async def test_a_path_that_nobody_listens_at_is_a_normal_start(
+    dev_consul: ConsulAgent, start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    path = tmp_path / "handover.sock"
+    with socket.socket(socket.AF_UNIX) as left_over:
+        left_over.bind(str(path))
+    gateway = start_gateway(dev_consul.environment, handover=path)
+    assert gateway.ready()
+    gateway.stop()
+    assert not path.exists()
+
+
+async def test_another_port_is_bound_anew(dev_consul: ConsulAgent, start_gateway: StartGateway, tmp_path: Path) -> None:
+    path = tmp_path / "handover.sock"
+    old = start_gateway(dev_consul.environment, handover=path)
+    after = GatewayProcess(tmp_path, dev_consul.environment, handover=path)
+    after.start_ready()
+    assert await asyncio.to_thread(old.wait) == 0
+    assert after.ready()
+    registered = dev_consul.admin.health("gateway")
+    after.stop()
+    assert len(registered) == 1, "the one before had another id, and took its registration away"
+
+
+def test_what_is_no_gateway_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "handover.sock"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+
+        def answer() -> None:
+            with other.accept()[0] as accepted:
+                accepted.sendall(b"SSH-2.0\r\n")
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        with pytest.raises(HandoverError, match="of another version, or busy"):
+            find(path)
+        answering.join()
+
+
+def test_a_path_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fake only of who we are: tests have one user."""
+    path = tmp_path / "handover.sock"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        with pytest.raises(HandoverError, match="--handover moves it"):
+            find(path)
