@@ -154,12 +154,12 @@ class App:
         told = {"listen": f"{settings.listen}", "routes": len(self._in_force.routes_by_name)}
         logger.info("The gateway serves.", extra={**told, "workers": settings.workers})
         await self._draining.wait()
-        in_flight = (await self._front.figures()).in_flight
-        logger.info("The gateway drains.", extra={"drain_time": settings.drain_time, "in_flight": in_flight})
         accepting = self._succeeded_by is None
         if not accepting:
             # On the very same socket, the next one answers.
             await self._admin.stop()
+        in_flight = (await self._front.figures()).in_flight
+        logger.info("The gateway drains.", extra={"drain_time": settings.drain_time, "in_flight": in_flight})
         if self._succeeded_by == settings.gateway_id:
             self._discovery.leave_registration()
         else:
@@ -251,7 +251,8 @@ class App:
         return ConsulStanding(self._consul_address, duties.get("registration", off), duties.get("status", off))
 
     def readiness(self) -> Readiness:
-        draining, max_age = self.draining, self._settings.ready_max_age
+        # Where the next one serves in our place, requests should be sent to where they were.
+        draining, max_age = self.draining and self._succeeded_by is None, self._settings.ready_max_age
         return judge(self.views(), started=self._ready, draining=draining, max_age=max_age)
 
     def drain(self) -> None:
