@@ -279,6 +279,22 @@ async def test_connections_to_consul_do_not_grow_with_workers(
     assert counts[1] <= counts[0] + 1, "one may be on its way in or out"
 
 
+async def test_a_rate_holds_over_all_workers_and_without_their_parent_in_each(
+    dev_consul: ConsulAgent, start_instance: StartInstance, register: Register, start_gateway: StartGateway
+) -> None:
+    register(dev_consul, "orders", start_instance("a"))
+    limits = {"rate": {"limit": "1/h", "burst": 20, "by": "route"}}
+    dev_consul.admin.put("gateway/routes/orders", {"backends": [{"service": "orders"}], "limits": limits})
+    gateway = start_gateway(dev_consul.environment, workers=2)
+    statuses = [await _status(gateway.url) for _ in range(60)]
+    assert statuses == [200] * 20 + [429] * 40
+    assert gateway.metric("gateway_rate_keys", route="orders") == 1
+    gateway.send_signal(signal.SIGKILL)
+    gateway.wait()
+    statuses = [await _status(gateway.url) for _ in range(200)]
+    assert (statuses.count(200), statuses.count(429)) == (40, 160), "twenty in each"
+
+
 async def test_what_needs_one_worker_gets_a_verdict(
     dev_consul: ConsulAgent, start_instance: StartInstance, register: Register, start_gateway: StartGateway
 ) -> None:

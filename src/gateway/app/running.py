@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 
@@ -11,13 +10,11 @@ import uvloop
 
 from gateway.app import handover
 from gateway.app.application import App
+from gateway.app.collector import spare_the_collector
 from gateway.settings import Settings
 from gateway.telemetry import logs
 
 logger = logging.getLogger("gateway")
-
-_COLLECT_AFTER = 50_000
-"""New objects after which the youngest are looked through for cycles. Requests leave none, so it is for all else."""
 
 
 def run(settings: Settings) -> None:
@@ -54,11 +51,3 @@ async def _run(settings: Settings) -> None:
         await running
     except asyncio.CancelledError:
         logger.warning("A second signal cut the drain short.")
-
-
-def spare_the_collector() -> None:
-    """Keeps the garbage collector from looking through code and other lasting things again and again: with them, one
-    run holds all requests up for tens of milliseconds."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER, 20, 20)

@@ -96,7 +96,7 @@ class Serving:
         self.conductor = Conductor(self.core, loop.time, Steerer(compile_instances, tag, self._steering_failed))
         instances_at = AddressPolicy(settings.allowed_addresses, settings.denied_addresses)
         self._upstream = PooledUpstream(proxy_options, instances_at.check)
-        self._rates = RateLimits(loop.time, settings.rate_limit_keys)
+        self.rates = RateLimits(loop.time, settings.rate_limit_keys)
         self._fetcher = Fetcher(AddressPolicy(denied=settings.denied_addresses).check)
         calls = ServiceCalls(self.conductor, self._upstream)
         self._authenticators = Authenticators(
@@ -106,7 +106,7 @@ class Serving:
         self._shadows = Shadows(calls, self._shadow_ended)
         shadowings = Shadowings(random.random, self._shadows, self._shadow_ended)
         self._pipelines = Pipelines(
-            makers(self._authenticators, authorisation, self._rates, StickyCookies(tag), shadowings, compile_groups)
+            makers(self._authenticators, authorisation, self.rates, StickyCookies(tag), shadowings, compile_groups)
         )
         self._redaction = Redaction(settings.redact_headers, settings.redact_query, settings.log_headers)
         self._spans = parts.span_export(settings, self._redaction)
@@ -119,9 +119,8 @@ class Serving:
         self._authenticators.follow(routes)
         self._redaction.follow(routes)
         self.conductor.apply_routes(routes)
-        names = frozenset(route.name for route in routes)
-        self._pipelines.retain(names)
-        self._rates.retain(names)
+        self._pipelines.retain(frozenset(route.name for route in routes))
+        self.rates.follow(routes)
 
     def policies(self, policies: Mapping[str, ServicePolicy]) -> None:
         self.conductor.apply_policies(policies)
@@ -186,7 +185,7 @@ class Serving:
             counts=self.counts,
             circuits=tuple(self.core.circuits()),
             loads=tuple(self.core.loads()),
-            rate_limits=tuple(self._rates.loads()),
+            rate_limits=tuple(self.rates.loads()),
             violations=self._violations.counts if self._monitored else {},
             connections=self._listener.connections,
             connections_dropped=self._listener.connections_dropped,

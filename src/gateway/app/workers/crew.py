@@ -17,6 +17,7 @@ from gateway.app.workers.messages import FromWorker
 from gateway.app.workers.process import WorkerProcess
 from gateway.core.authentication import Credential
 from gateway.core.model import Instance, Route, ServicePolicy
+from gateway.pipeline.rate_limits import RateLimits
 from gateway.proxy.listener import Drained
 from gateway.settings import Settings
 
@@ -56,6 +57,7 @@ class Crew:
         self._board = Board.make(settings.workers)
         self._workers: dict[int, WorkerProcess] = {}
         self._circuits = OpenCircuits(self._impose, self._loop.call_at)
+        self._rates = RateLimits(self._loop.time, settings.rate_limit_keys)
         self._gone = Figures(workers=0)
         """Of the workers that have ended, together."""
         self._begun: dict[int, asyncio.Future[None]] = {}
@@ -67,6 +69,7 @@ class Crew:
     # --- what is in force (Taker) ---
 
     def routes(self, routes: Sequence[Route]) -> None:
+        self._rates.follow(routes)
         for worker in self._briefed():
             worker.routes(routes)
 
@@ -142,7 +145,8 @@ class Crew:
         answers = [worker.ask() for worker in serving]
         if answers:
             await asyncio.wait(answers, timeout=ANSWER_WITHIN)
-        return together([self._gone, *(worker.figures for worker in serving)])
+        rates = Figures(rate_limits=tuple(self._rates.loads()), workers=0)
+        return together([self._gone, rates, *(worker.figures for worker in serving)])
 
     def _tell_all(self, message: messages.Drain | messages.Close) -> Sequence[WorkerProcess]:
         workers = list(self._workers.values())
@@ -200,6 +204,9 @@ class Crew:
     def _heard(self, worker: WorkerProcess, message: FromWorker) -> None:
         if isinstance(message, messages.Told):
             self._circuits.told(worker.number, message)
+        elif isinstance(message, messages.RatesAsked):
+            answers = [(number, self._rates.judge(asked)) for number, asked in message.asked]
+            worker.send(messages.Judged(answers))
         elif isinstance(message, messages.Made):
             self._brief(worker)
             worker.briefed = True

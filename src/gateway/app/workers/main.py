@@ -16,12 +16,14 @@ from collections.abc import Coroutine, Mapping
 
 import uvloop
 
+from gateway.app.collector import spare_the_collector
 from gateway.app.seat import Seat
 from gateway.app.serving import Serving
 from gateway.app.workers import messages
 from gateway.app.workers.board import Board
 from gateway.app.workers.channel import Channel
 from gateway.app.workers.messages import FromParent
+from gateway.app.workers.rates import AskingParent
 from gateway.app.workers.sharing import SharedCircuits
 from gateway.core.breaker import Imposition
 from gateway.core.model import InstanceKey
@@ -44,6 +46,7 @@ class Worker:
         self._settings: Settings | None = None
         self._serving: Serving | None = None
         self._circuits: SharedCircuits | None = None
+        self._rates: AskingParent | None = None
         self._ages: Mapping[str, float] = {}
         self._ages_at = 0.0
         self._reporting: asyncio.TimerHandle | None = None
@@ -73,8 +76,8 @@ class Worker:
         if isinstance(message, messages.Begin):
             self._begin(message)
             return
-        serving, circuits = self._serving, self._circuits
-        if serving is None or circuits is None:
+        serving, circuits, rates = self._serving, self._circuits, self._rates
+        if serving is None or circuits is None or rates is None:
             return
         if isinstance(message, messages.News):
             message.tell(serving)
@@ -88,6 +91,8 @@ class Worker:
                 self._starting = self._loop.create_task(self._serve(serving))
             case messages.Ask():
                 self._channel.send(messages.Report(serving.figures_now(), asked=True))
+            case messages.Judged(answers):
+                rates.judged(answers)
             case messages.Drain():
                 self._end(self._drain(serving, message))
             case messages.Close():
@@ -106,6 +111,8 @@ class Worker:
             return
         self._circuits = SharedCircuits(self._serving.conductor, self._tell_circuit)
         self._serving.on_circuit = self._circuits.changed
+        self._serving.rates.ask = self._rates = AskingParent(self._channel.send, self._serving.rates.judge)
+        spare_the_collector()
         self._channel.send(messages.Made())
 
     async def _serve(self, serving: Serving) -> None:
@@ -159,12 +166,14 @@ class Worker:
     def _parent_left(self) -> None:
         if self._ended.is_set() or self._ending is not None:
             return
-        if self._serving is None or self._circuits is None or self._settings is None or self._reporting is None:
+        serving, circuits, rates = self._serving, self._circuits, self._rates
+        if serving is None or circuits is None or rates is None or self._settings is None or self._reporting is None:
             self._ended.set()
             return
         self._stop_reporting()
-        self._circuits.go_on_alone()
-        self._end(self._outlive(self._serving, self._settings))
+        circuits.go_on_alone()
+        rates.go_on_alone()
+        self._end(self._outlive(serving, self._settings))
 
     async def _outlive(self, serving: Serving, settings: Settings) -> None:
         told = {"serves_on_for": settings.outlive}

@@ -10,6 +10,7 @@ from gateway.app.in_force import Taker
 from gateway.core.authentication import Credential
 from gateway.core.breaker import Imposition
 from gateway.core.model import Instance, InstanceKey, Route, ServicePolicy
+from gateway.pipeline.rate_limits import Asked, Over
 from gateway.settings import Settings
 
 # --- from the parent ---
@@ -116,7 +117,16 @@ class Close:
 
 News = Routes | Policies | Credentials | Instances | Forget | Prefer
 """What is in force from now on; `tell` tells it to whoever serves by it."""
-FromParent = Begin | News | Ages | Impose | Serve | Ask | Drain | Close
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Answers to `RatesAsked`, each with its number: None grants the request."""
+
+    answers: Sequence[tuple[int, Over | None]]
+
+
+FromParent = Begin | News | Ages | Impose | Serve | Ask | Judged | Drain | Close
 
 # --- from a worker ---
 
@@ -152,6 +162,13 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
+class RatesAsked:
+    """Whether requests are within their rates, which the parent counts for all workers. Each has a number."""
+
+    asked: Sequence[tuple[int, Asked]]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Unasked each second, which shows that it lives; and in answer to `Ask`."""
 
@@ -168,4 +185,4 @@ class Drained:
     figures: Figures
 
 
-FromWorker = Failed | Made | Serves | Told | Report | Drained
+FromWorker = Failed | Made | Serves | Told | RatesAsked | Report | Drained
