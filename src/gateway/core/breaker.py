@@ -256,7 +256,8 @@ class Circuit:
         self._last_open_time = _open_time(policy, imposed.openings) if imposed.openings else 0.0
         self._become(imposed.state, now)
         self.elsewhere = opens
-        self.probes_passed = imposed.probes_passed
+        if imposed.state is CircuitState.HALF_OPEN:
+            self.probes_passed = imposed.probes_passed
         return True
 
     def _become(self, state: CircuitState, now: float) -> None:

@@ -100,7 +100,8 @@ class CircuitChecks:
         if member is not None and decision["taken"]:
             turn(member, state)
             member.circuit.elsewhere = state == "open"
-            member.circuit.passed = cast(int, inputs["probes_passed"])
+            if state == "half_open":
+                member.circuit.passed = cast(int, inputs["probes_passed"])
 
     def matures(self, decision: Values) -> None:
         name = name_of(decision)

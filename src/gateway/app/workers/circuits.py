@@ -71,7 +71,7 @@ class OpenCircuits:
             if circuit.owner is not None:
                 self._impose(worker, circuit, circuit.told._replace(state=CircuitState.OPEN))
             if circuit.owner == NOBODY:
-                self._hand_on(circuit)
+                self._hand_on_in_time(circuit)
 
     def leaves(self, worker: int) -> None:
         """It died, and what it had in hand is handed on when its open time ends."""
@@ -81,7 +81,7 @@ class OpenCircuits:
             circuit.last.pop(worker, None)
             if circuit.owner == worker:
                 circuit.owner = NOBODY
-                self._later(circuit.told.open_until, partial(self._hand_on, circuit))
+                self._hand_on_in_time(circuit)
 
     def told(self, worker: int, told: Told) -> None:
         circuit = self._circuits.get(told.service, {}).get(told.key)
@@ -119,6 +119,10 @@ class OpenCircuits:
         policy = (self._policies.get(service) or ServicePolicy(service)).circuit
         not_closed = sum(each.owner is not None for each in circuits if each.instance.weight)
         return not_closed < int(policy.max_open * len(circuits) + 1e-9)
+
+    def _hand_on_in_time(self, circuit: _Circuit) -> None:
+        """When its open time ends."""
+        self._later(circuit.told.open_until, partial(self._hand_on, circuit))
 
     def _hand_on(self, circuit: _Circuit, after: int = NOBODY) -> None:
         if circuit.owner != NOBODY or not self._workers or not self._holds(circuit):
