@@ -253,7 +253,8 @@ class App:
     def readiness(self) -> Readiness:
         # Where the next one serves in our place, requests should be sent to where they were.
         draining, max_age = self.draining and self._succeeded_by is None, self._settings.ready_max_age
-        return judge(self.views(), started=self._ready, draining=draining, max_age=max_age)
+        able = self._front.able or not self._ready
+        return judge(self.views(), started=self._ready, draining=draining, max_age=max_age, able=able)
 
     def drain(self) -> None:
         self._draining.set()

@@ -18,6 +18,10 @@ class Front(Taker, Protocol):
     async def start(self) -> None:
         """Takes requests from now on. Raises ListenError."""
 
+    @property
+    def able(self) -> bool:
+        """Whether requests are served; asked for once it has started."""
+
     async def drain(self, linger: float, limit: float, *, accepting: bool) -> Drained:
         """As `Listener.drain`."""
 

@@ -154,6 +154,10 @@ class Serving:
         self._lag.start()
         await self._listener.start()
 
+    @property
+    def able(self) -> bool:
+        return True
+
     async def drain(self, linger: float, limit: float, *, accepting: bool) -> Drained:
         """As `Listener.drain`."""
         return await self._listener.drain(linger, limit, accepting=accepting)

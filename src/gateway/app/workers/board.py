@@ -10,7 +10,7 @@ _ABSENT = -1
 
 
 class Board:
-    """One number for each worker. A worker writes its own, and reads the others'."""
+    """How many workers there are, and then a number for each. A worker writes its own, and reads the others'."""
 
     def __init__(self, descriptor: int) -> None:
         """`descriptor` as `make` made it; it may have been inherited."""
@@ -23,8 +23,9 @@ class Board:
         descriptor = os.memfd_create("workers")
         os.ftruncate(descriptor, max(mmap.PAGESIZE, (workers + 1) * _WIDTH))
         board = cls(descriptor)
-        for number in range(len(board._numbers)):
-            board.leave(number)
+        board.write(0, workers)
+        for worker in range(1, workers + 1):
+            board.leave(worker)
         return board
 
     def place(self, worker: int) -> Place:
@@ -39,7 +40,8 @@ class Board:
 
     def least(self) -> int:
         """Of those that are there; 0 where nobody is."""
-        return min((number for number in self._numbers[:] if number != _ABSENT), default=0)
+        of_workers = self._numbers[1 : self._numbers[0] + 1]
+        return min((number for number in of_workers if number != _ABSENT), default=0)
 
 
 class Place:

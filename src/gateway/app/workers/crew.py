@@ -117,6 +117,13 @@ class Crew:
         for worker in workers:
             worker.send(messages.Serve())
         await asyncio.gather(*(worker.serves_or_ended() for worker in workers))
+        for worker in workers:
+            if worker.failure is not None:
+                raise worker.failure
+
+    @property
+    def able(self) -> bool:
+        return any(worker.serves.is_set() for worker in self._workers.values())
 
     async def drain(self, linger: float, limit: float, *, accepting: bool) -> Drained:
         self._ending = True

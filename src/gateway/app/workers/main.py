@@ -27,6 +27,8 @@ from gateway.app.workers.rates import AskingParent
 from gateway.app.workers.sharing import SharedCircuits
 from gateway.core.breaker import Imposition
 from gateway.core.model import InstanceKey
+from gateway.journal.segments import JournalError
+from gateway.proxy.sockets import ListenError
 from gateway.settings import Settings
 from gateway.telemetry import logs
 
@@ -105,9 +107,7 @@ class Worker:
         try:
             self._serving = Serving(settings, self._listening, message.sticky_key, self._view_age, seat)
         except Exception as error:  # noqa: BLE001 - the parent says what it is
-            self._channel.send(messages.Failed(error))
-            self._channel.close()
-            self._ended.set()
+            self._fail(error)
             return
         self._circuits = SharedCircuits(self._serving.conductor, self._tell_circuit)
         self._serving.on_circuit = self._circuits.changed
@@ -116,9 +116,21 @@ class Worker:
         self._channel.send(messages.Made())
 
     async def _serve(self, serving: Serving) -> None:
-        await serving.start()
+        try:
+            await serving.start()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(error)
+            return
         self._channel.send(messages.Serves())
         self._report(serving)
+
+    def _fail(self, error: Exception) -> None:
+        if not isinstance(error, OSError | JournalError | ListenError):
+            logger.error("The worker cannot begin by an error of the gateway.", exc_info=error)
+            error = RuntimeError(f"{type(error).__name__}: {error}")
+        self._channel.send(messages.Failed(error))
+        self._channel.close()
+        self._ended.set()
 
     def _report(self, serving: Serving) -> None:
         self._channel.send(messages.Report(serving.figures_now(), asked=False))
