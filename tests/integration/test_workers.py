@@ -139,7 +139,7 @@ async def test_a_circuit_that_opens_in_one_worker_is_open_in_the_other(
         bad.mode(answer="ok")
         # The worker that has the circuit gets no request to probe with: it hands it on to the one that does.
         await _answers(clients[2], 200)
-        assert (await clients[1].get())[0] == 200
+        await _answers(clients[1], 200)
     gateway.stop()
     (tripped,) = (e for e in _events(tmp_path / "journal.worker-1", "ProcessResponse") if e["decision"]["circuit"])
     imposed = _events(tmp_path / "journal.worker-2", "ImposeCircuit")[0]

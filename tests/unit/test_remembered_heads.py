@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gateway.core.model import Reason
 from gateway.proxy.client_connection import ClientConnection, ClientServer
-from gateway.proxy.facts import Message
+from gateway.proxy.facts import Entrance, Message
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.response_reader import BadResponse, ResponseReader
 
@@ -52,7 +52,7 @@ class _Taken:
         connection.exchange_began(self)
         connection.exchange_ended(content, keep_alive=True)
 
-    def refuse_unreadable(self, connection: ClientConnection, reason: Reason | None) -> None:
+    def refuse_unreadable(self, connection: ClientConnection, reason: Reason | None, detail: str | None = None) -> None:
         self.seen.append(reason)
 
     def client_left(self) -> None:
@@ -90,7 +90,7 @@ class _Wire(asyncio.Transport):
 
 async def _begun(segments: Sequence[bytes]) -> list[object]:
     taken = _Taken()
-    connection = ClientServer(taken, _OPTIONS)()
+    connection = ClientServer(taken, _OPTIONS).factory(Entrance("http", 80))()
     connection.connection_made(_Wire())
     for segment in segments:
         connection.data_received(segment)
@@ -137,7 +137,7 @@ _RESPONSES = (
 
 def _read(exchanges: Sequence[tuple[bool, Sequence[bytes]]], *, singly: bool) -> list[object]:
     """What one connection's reader makes of responses, to HEAD where so marked, until it could not go on."""
-    reader = ResponseReader(line_limit=200, field_limit=200, fields_limit=8)
+    reader = ResponseReader(line_limit=200, head_limit=1600, fields_limit=8)
     read: list[object] = []
     for head_only, segments in exchanges:
         reader.begin(head_only=head_only)

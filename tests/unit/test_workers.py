@@ -278,6 +278,7 @@ async def test_who_has_more_connections_than_others_stands_back_but_not_for_ever
 
     connections = 5
     acceptor = Acceptor(listening, Noted, lambda: connections, board.place(1))
+    acceptor.start(16)
     try:
         began = asyncio.get_running_loop().time()
         _, writer = await asyncio.open_connection(*listening.getsockname())

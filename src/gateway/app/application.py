@@ -32,6 +32,7 @@ from gateway.discovery.errors import ConsulError
 from gateway.discovery.service import Discovery
 from gateway.discovery.snapshot import Snapshot
 from gateway.discovery.view import ViewState
+from gateway.proxy.server_certificates import CertificateStanding
 from gateway.settings import Settings
 from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
 from gateway.telemetry.sources import MetricSources
@@ -48,20 +49,19 @@ class App:
     """Owns all but the serving of requests."""
 
     def __init__(self, settings: Settings, before: Predecessor | None = None) -> None:
-        """To be made in the event loop. `before` is a gateway that this one takes over from, once it serves.
-
-        Raises ListenError, JournalError or OSError where a port or a file cannot be had.
-        """
+        """To be made in the event loop. `before` is a gateway that this one takes over from, once it serves. Raises
+        what `run` does."""
         self._settings = settings
         self._before = before
-        self._listening = parts.listening_socket(settings, before)
+        self._listening = parts.listening(settings, before)
         admin = parts.admin_socket(settings, before)
-        self._sockets = {"proxy": self._listening, "admin": admin}
+        self._sockets = {**self._listening.named(), "admin": admin}
         self._successors: Successors | None = None
         self._succeeded_by: str | None = None
         self._draining = asyncio.Event()
         self._first_view = asyncio.Event()
         self._ready = False
+        admin_token = parts.admin_token(settings)
         self._in_force = InForce()
         self._front = self._new_front(settings)
         self._in_force.pass_on_to(self._front)
@@ -73,7 +73,8 @@ class App:
         self._metrics = Metrics(
             self._metric_sources(), lambda: self._figures.counts, gateway_id=settings.gateway_id, mode=settings.mode
         )
-        self._admin = AdminServer(self, settings.admin_listen.host, settings.admin_listen.port, admin)
+        token = None if admin_token is None else admin_token.current
+        self._admin = AdminServer(self, settings.admin_listen.host, settings.admin_listen.port, token, admin)
 
     async def run(self) -> None:
         """Serves from the first full view of Consul on, or from the snapshot's, until it has drained."""
@@ -151,8 +152,9 @@ class App:
         self._ready = True
         await self._discovery.register()
         await self._succeed()
-        told = {"listen": f"{settings.listen}", "routes": len(self._in_force.routes_by_name)}
-        logger.info("The gateway serves.", extra={**told, "workers": settings.workers})
+        where = {"listen": str(settings.listen or "off"), "tls_listen": str(settings.tls_listen or "off")}
+        told = {"routes": len(self._in_force.routes_by_name), "workers": settings.workers}
+        logger.info("The gateway serves.", extra={**where, **told})
         await self._draining.wait()
         accepting = self._succeeded_by is None
         if not accepting:
@@ -239,6 +241,9 @@ class App:
     def loads(self) -> Iterable[RouteLoad]:
         return self._figures.loads
 
+    def certificates(self) -> Sequence[CertificateStanding]:
+        return self._figures.certificates
+
     def views(self) -> Sequence[ViewState]:
         return self._discovery.views()
 
@@ -282,6 +287,8 @@ class App:
             connections_dropped=lambda: self._figures.connections_dropped,
             workers=lambda: self._figures.workers,
             worker_restarts=lambda: self._figures.restarts,
+            certificates=self.certificates,
+            handshake_failures=lambda: self._figures.handshake_failures,
             lag=lambda: self._figures.lag,
             ready=lambda: self.readiness().ready,
         )

@@ -10,6 +10,7 @@ from gateway.core.breaker import CircuitState
 from gateway.core.model import InstanceKey
 from gateway.core.views import CircuitView, Counters, RouteLoad
 from gateway.pipeline.rate_limits import RateLoad
+from gateway.proxy.server_certificates import CertificateStanding
 from gateway.telemetry.counts import Counts
 
 
@@ -25,6 +26,8 @@ class Figures:
     violations: Mapping[str, int] = field(default_factory=dict)
     connections: int = 0
     connections_dropped: int = 0
+    certificates: Sequence[CertificateStanding] = ()
+    handshake_failures: Mapping[str, int] = field(default_factory=dict)
     in_flight: int = 0
     dropped_log_lines: int = 0
     dropped_spans: int = 0
@@ -50,6 +53,8 @@ def together(every: Sequence[Figures]) -> Figures:
         connections_dropped=sum(each.connections_dropped for each in every),
         in_flight=sum(each.in_flight for each in every),
         dropped_log_lines=sum(each.dropped_log_lines for each in every),
+        certificates=next((each.certificates for each in every if each.certificates), ()),
+        handshake_failures=_summed(each.handshake_failures for each in every),
         dropped_spans=sum(each.dropped_spans for each in every),
         dropped_journal_events=sum(each.dropped_journal_events for each in every),
         lag=max((each.lag for each in every), default=0.0),
@@ -66,6 +71,7 @@ def remains(figures: Figures) -> Figures:
         counters=counters,
         circuits=(),
         loads=(),
+        certificates=(),
         rate_limits=tuple(RateLoad(load.route, 0, load.forgotten) for load in figures.rate_limits),
         connections=0,
         in_flight=0,

@@ -20,8 +20,8 @@ logger = logging.getLogger("gateway")
 def run(settings: Settings) -> None:
     """Runs a gateway until SIGTERM or SIGINT, and returns when it has drained; a second signal ends it at once.
 
-    Raises ListenError, JournalError, HandoverError or OSError where a port or a file cannot be had, ValueError for
-    `CONSUL_*` that make no sense.
+    Raises ListenError, TlsError, JournalError, HandoverError or OSError where a port or a file cannot be had,
+    SettingsError where the admin token's file holds none, ValueError for `CONSUL_*` that make no sense.
     """
     logs.configure(settings.log_level, settings.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

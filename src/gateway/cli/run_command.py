@@ -54,12 +54,13 @@ def run(config: Path | None = None, **flags: object) -> None:
     from gateway import app
     from gateway.app.handover import HandoverError
     from gateway.journal.segments import JournalError
+    from gateway.proxy.certificate_files import TlsError
     from gateway.proxy.sockets import ListenError
 
     with explained():
         try:
             app.run(settings)
-        except (ListenError, HandoverError) as error:
+        except (ListenError, TlsError, HandoverError) as error:
             raise Failed(str(error)) from error
         except JournalError as error:
             raise Failed(f"{error}; --journal moves it") from error

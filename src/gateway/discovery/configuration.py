@@ -233,7 +233,13 @@ class Configuration:
         )
 
     def _parse_defaults(self, document: Document, _name: str) -> Defaults | Rejection:
-        return parse_defaults(document.raw, document.modify_index, key=document.key, workers=self._options.workers)
+        return parse_defaults(
+            document.raw,
+            document.modify_index,
+            own_service=self._options.own_service,
+            key=document.key,
+            workers=self._options.workers,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,6 @@ STAND_BACK = 0.002
 COUNT_INTERVAL = 0.05
 OUT_OF_DESCRIPTORS_PAUSE = 1.0
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_BACKLOG = 1024
 
 logger = logging.getLogger("gateway.proxy")
 
@@ -34,6 +33,11 @@ class Turns(Protocol):
 
     def least(self) -> int:
         """Of all workers."""
+
+
+def stands_back(turns: Turns, own: int) -> bool:
+    """Whether who has so many connections leaves the next one to the others, for `STAND_BACK`."""
+    return own > turns.least() + SLACK
 
 
 class Acceptor:
@@ -55,10 +59,12 @@ class Acceptor:
         self._turns = turns
         self._loop = asyncio.get_running_loop()
         self._opening: set[asyncio.Task[object]] = set()
-        listening.listen(_BACKLOG)
-        self._watch()
         self._later: asyncio.TimerHandle | None = None
-        self._count()
+
+    def start(self, backlog: int) -> None:
+        """Takes connections from now on."""
+        self._socket.listen(backlog)
+        self._watch()
 
     def close(self) -> None:
         """Takes no more; may be called more than once."""
@@ -67,7 +73,6 @@ class Acceptor:
         self._loop.remove_reader(self._socket)
         if self._later is not None:
             self._later.cancel()
-        self._counting.cancel()
         self._socket.close()
 
     def _watch(self) -> None:
@@ -75,8 +80,7 @@ class Acceptor:
         self._loop.add_reader(self._socket, self._readable)
 
     def _readable(self) -> None:
-        own = self._open_connections() + len(self._opening)
-        if own > self._turns.least() + SLACK:
+        if stands_back(self._turns, self._open_connections() + len(self._opening)):
             self._pause(STAND_BACK, self._after_all)
         else:
             self._accept()
@@ -112,6 +116,21 @@ class Acceptor:
         self._loop.remove_reader(self._socket)
         self._later = self._loop.call_later(seconds, then)
 
+
+class Counting:
+    """Tells every now and then how many connections a worker has."""
+
+    def __init__(self, turns: Turns, open_connections: Callable[[], int]) -> None:
+        """To be made in the event loop."""
+        self._turns = turns
+        self._open_connections = open_connections
+        self._loop = asyncio.get_running_loop()
+        self._count()
+
+    def stop(self) -> None:
+        """May be called more than once."""
+        self._next.cancel()
+
     def _count(self) -> None:
-        self._turns.write(self._open_connections() + len(self._opening))
-        self._counting = self._loop.call_later(COUNT_INTERVAL, self._count)
+        self._turns.write(self._open_connections())
+        self._next = self._loop.call_later(COUNT_INTERVAL, self._count)

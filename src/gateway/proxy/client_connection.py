@@ -7,7 +7,11 @@ the next one when it has ended.
 from __future__ import annotations
 
 import asyncio
+import logging
+import ssl
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol, cast
 
 from aiohttp.base_protocol import BaseProtocol
@@ -19,12 +23,17 @@ from aiohttp.tcp_helpers import tcp_keepalive
 from aiohttp.web_protocol import RequestPayloadError
 
 from gateway.core.model import Reason
+from gateway.pipeline.peer_certificate import BadCertificate, PeerCertificate, peer_certificate
 from gateway.proxy.alarm import Alarm
 from gateway.proxy.connection import Connection
-from gateway.proxy.facts import Inbound, Message
-from gateway.proxy.forwarded import plain_address
+from gateway.proxy.facts import Entrance, Inbound, Message
+from gateway.proxy.forwarded import Forwarding, plain_address
 from gateway.proxy.options import ProxyOptions
 
+logger = logging.getLogger("gateway.tls")
+
+_UNSENT = 65536
+"""Bytes for a client that wait to be taken before whoever makes them has to."""
 _HEAD_END = b"\r\n\r\n"
 _REPEATED = 4096
 """Bytes of the largest head that a connection remembers."""
@@ -55,7 +64,7 @@ class Exchanges(Protocol):
     def begin(self, connection: ClientConnection, message: Message, content: StreamReader) -> None:
         """Answers a request; `exchange_began` is told before anything else."""
 
-    def refuse_unreadable(self, connection: ClientConnection, reason: Reason | None) -> None:
+    def refuse_unreadable(self, connection: ClientConnection, reason: Reason | None, detail: str | None = None) -> None:
         """Answers and records what never became a request."""
 
 
@@ -63,7 +72,12 @@ class ClientConnection(Connection):
     """Made by `ClientServer`. `busy` from a request's head until its response has been written."""
 
     def __init__(
-        self, server: ClientServer, exchanges: Exchanges, options: ProxyOptions, loop: asyncio.AbstractEventLoop
+        self,
+        server: ClientServer,
+        exchanges: Exchanges,
+        options: ProxyOptions,
+        loop: asyncio.AbstractEventLoop,
+        entrance: Entrance,
     ) -> None:
         super().__init__(loop)
         self._requests: RequestParser | None = _request_parser(self, options, loop)
@@ -103,6 +117,9 @@ class ClientConnection(Connection):
         self._lingering: asyncio.Task[None] | None = None
         self._accepted: asyncio.Transport | None = None
         self.busy = False
+        self.entrance = entrance
+        self.certificate: PeerCertificate | None = None
+        """The client's, verified."""
         self.peer = ""
         self.known: Inbound | None = None
         """What the last request came to."""
@@ -116,6 +133,11 @@ class ClientConnection(Connection):
         tcp_keepalive(accepted)
         peername = transport.get_extra_info("peername")
         self.peer = plain_address(peername[0]) if isinstance(peername, tuple) else plain_address("")
+        encryption = transport.get_extra_info("ssl_object")
+        if encryption is not None:
+            # Those of TLS are eight times as large by default.
+            accepted.set_write_buffer_limits(_UNSENT)
+            self.certificate = _certificate(encryption, self.peer)
         self._server.joined(self)
         self._alarm.set(self._loop.time() + self._options.keep_alive)
 
@@ -346,6 +368,16 @@ class ClientConnection(Connection):
 
     # --- endings ---
 
+    def deafen(self) -> None:
+        """Reads none of what comes from now on."""
+        self._deaf, self._plain = True, False
+
+    def refuse(self, reason: Reason, detail: str | None = None) -> None:
+        """Answers what is no request, and ends the connection."""
+        self.deafen()
+        self._exchanges.refuse_unreadable(self, reason, detail)
+        self._part()
+
     def abort(self) -> None:
         """Ends the connection at once, so that nobody takes what was sent for complete."""
         self._plain, self._closing = False, True
@@ -414,9 +446,7 @@ class ClientConnection(Connection):
     def _waited_enough(self) -> None:
         """A silent client is left without a word; one that began a request and does not go on is told so."""
         if self._head_begun:
-            self._deaf, self._plain = True, False
-            self._exchanges.refuse_unreadable(self, Reason.REQUEST_TIMEOUT)
-            self._part()
+            self.refuse(Reason.REQUEST_TIMEOUT)
         else:
             self.close()
 
@@ -425,6 +455,15 @@ def _is_of_http(message: Message, fed: bytes) -> bool:
     """Whether the request line is one of RFC 9112 §3, with single spaces, and of HTTP: llhttp takes RTSP and ICE too,
     and does not say which it was."""
     return f"{message.method} {message.path} HTTP/".encode("utf-8", "surrogateescape") in fed
+
+
+def _certificate(encryption: ssl.SSLObject, peer: str) -> PeerCertificate | None:
+    der = encryption.getpeercert(binary_form=True)
+    try:
+        return None if der is None else peer_certificate(der)
+    except BadCertificate as bad:
+        logger.info("A client's certificate cannot be read.", extra={"peer": peer, "error": str(bad)})
+        return None
 
 
 def _request_parser(
@@ -455,38 +494,69 @@ def _reason(error: HttpProcessingError) -> Reason:
 
 
 class ClientServer:
-    """All client connections of one listener, within its cap. Called by the loop for each that is accepted."""
+    """All client connections of one listener, within its cap."""
 
     def __init__(self, exchanges: Exchanges, options: ProxyOptions) -> None:
         """To be made in the event loop."""
         self._exchanges = exchanges
         self._options = options
         self._loop = asyncio.get_running_loop()
+        self._entering: set[ClientConnection] = set()
         self._idle: dict[ClientConnection, None] = {}
         self._all: set[ClientConnection] = set()
         self._emptied: asyncio.Event | None = None
+        self._of_client: dict[str, int] = {}
+        """Open connections by address, of those that are limited."""
+        self._trusts = Forwarding(options.trusted_hops).trusts
         self.dropped = 0
         """Connections closed because there were too many."""
 
-    def __call__(self) -> ClientConnection:
-        return ClientConnection(self, self._exchanges, self._options, self._loop)
+    def factory(self, entrance: Entrance) -> Callable[[], ClientConnection]:
+        """What makes connections for the loop's server."""
+        return partial(ClientConnection, self, self._exchanges, self._options, self._loop, entrance)
 
-    @property
-    def count(self) -> int:
-        """Connections that are open."""
-        return len(self._all)
+    def enter(self, entrance: Entrance) -> ClientConnection | None:
+        """A connection that is to be made, and counts already; None where there are too many."""
+        if self.size >= self._options.max_connections and not self._drop_idle():
+            return None
+        connection = self.factory(entrance)()
+        self._entering.add(connection)
+        return connection
+
+    def is_entering(self, connection: ClientConnection) -> bool:
+        """Whether it has not been made yet."""
+        return connection in self._entering
 
     @property
     def open_connections(self) -> frozenset[ClientConnection]:
         return frozenset(self._all)
 
+    @property
+    def size(self) -> int:
+        """Connections, those included that are to be made."""
+        return len(self._all) + len(self._entering)
+
     def joined(self, connection: ClientConnection) -> None:
+        self._entering.discard(connection)
         self._all.add(connection)
-        if len(self._all) > self._options.max_connections:
-            self.dropped += 1
-            victim = next(iter(self._idle), connection)
-            victim.abort()
+        if self.size > self._options.max_connections and not self._drop_idle():
+            connection.abort()
         self._idle[connection] = None
+        if self._options.max_connections_per_client and not self._trusts(connection.peer):
+            count = self._of_client[connection.peer] = self._of_client.get(connection.peer, 0) + 1
+            if count > self._options.max_connections_per_client:
+                self.dropped += 1
+                connection.abort()
+
+    def _drop_idle(self) -> bool:
+        """Makes room for one more, if anyone is idle."""
+        self.dropped += 1
+        victim = next(iter(self._idle), None)
+        if victim is None:
+            return False
+        del self._idle[victim]
+        victim.abort()
+        return True
 
     def busy(self, connection: ClientConnection) -> None:
         self._idle.pop(connection, None)
@@ -495,7 +565,12 @@ class ClientServer:
         self._idle[connection] = None
 
     def left(self, connection: ClientConnection) -> None:
+        if connection in self._all and connection.peer in self._of_client:
+            self._of_client[connection.peer] -= 1
+            if not self._of_client[connection.peer]:
+                del self._of_client[connection.peer]
         self._all.discard(connection)
+        self._entering.discard(connection)
         self._idle.pop(connection, None)
         if not self._all and self._emptied is not None:
             self._emptied.set()

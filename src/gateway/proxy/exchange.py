@@ -44,8 +44,11 @@ _Come = TypeVar("_Come")
 _SWITCHING_PROTOCOLS = 101
 _TICK = 0.002
 """Seconds by which an event loop may call before the time."""
+_SOON = 1.0
+"""Seconds after which a client may come again that came when there were too many."""
 _OF_THE_BODY = frozenset({Reason.BODY_TOO_LARGE, Reason.REQUEST_TIMEOUT, Reason.BAD_REQUEST})
 """Refusals after which nobody knows where the next request begins, or wants to."""
+_WITHOUT_INSTANCE = frozenset({Reason.NO_HEALTHY_INSTANCE, Reason.CIRCUIT_OPEN})
 
 
 class Exchange:
@@ -67,6 +70,7 @@ class Exchange:
     _awaited: Awaitable[object] | None = None
     """What that task waits for, until it begins to."""
     _tunnelled = False
+    _answering = False
     _deadline: float | None = None
     _outcome = Outcome.REJECTED
     _reason: Reason | None = None
@@ -143,6 +147,8 @@ class Exchange:
             ratio=forwarder.options.trace_ratio,
         )
         inbound = self._inbound = forwarder.reader.read(self._message, connection)
+        if forwarder.overloaded:
+            raise Refused(Reason.OVERLOADED, retry_after=_SOON)
         route = self._route = self._matched(inbound.facts)
         if route is None:
             raise Refused(Reason.NO_ROUTE)
@@ -166,6 +172,7 @@ class Exchange:
                 id=self._request_id,
                 head_size=head.sifted.size,
                 body_length=head.length or 0,
+                certificate=connection.certificate,
             )
             self._through(self._call, iter(stages))
         else:
@@ -221,6 +228,8 @@ class Exchange:
         elif isinstance(decision, Reject):
             self._reason = decision.reason
             self._ticket = decision.ticket
+            if decision.reason in _WITHOUT_INSTANCE and any(each.instances for each in decision.ticket.route.backends):
+                self._detail = self._detail or "no instance for which a backend's instances holds may be picked"
             refusal = Refusal(decision.reason, None, decision.status, decision.retry_after)
             self._refuse(refusal, close=decision.reason in _OF_THE_BODY)
         else:
@@ -356,6 +365,7 @@ class Exchange:
         answer = self._written(attempt.instance, response)
         if response.status == _SWITCHING_PROTOCOLS:
             self._tunnelled = True
+            self._goes_on()
             self._when(self._tunnel(attempt, response, answer), self._over)
             return
         keep_alive = self._may_go_on()
@@ -365,6 +375,7 @@ class Exchange:
         start = self._start(response, framed, answer, whole or b"")
         self._status = response.status
         if whole is None:
+            self._goes_on()
             self._when(self._stream(attempt, response, start, chunked=chunked), self._over)
             return
         connection.write(start)
@@ -374,6 +385,11 @@ class Exchange:
             self._when(connection.drain(), self._over)
         else:
             self._end()
+
+    def _goes_on(self) -> None:
+        """The response has begun, and may take its time."""
+        self._answering = True
+        self._forwarder.answering += 1
 
     def _delivered(self, attempt: Attempt) -> None:
         self._forwarder.conductor.end(attempt)
@@ -448,7 +464,8 @@ class Exchange:
         if self._ended:
             self._forwarder.logger.error("request %s failed after its end", self._request_id, exc_info=error)
         elif isinstance(error, Refused):
-            self._refuse(Refusal(error.reason, error.detail), close=error.close)
+            refusal = Refusal(error.reason, error.detail, retry_after=error.retry_after)
+            self._refuse(refusal, close=error.close)
         elif isinstance(error, ConnectionError):
             self._leave()
             self._end()
@@ -520,6 +537,8 @@ class Exchange:
         if self._ended:
             return
         self._ended = True
+        if self._answering:
+            self._forwarder.answering -= 1
         task, self._task = self._task, None
         if task is not None and task is not asyncio.current_task():
             task.cancel()
@@ -586,6 +605,7 @@ class Exchange:
             None if inbound is None else inbound.facts,
             self._context,
             None if identity is None else str(identity),
+            None if identity is None else identity.issuer or None,
         )
 
 

@@ -19,7 +19,7 @@ from multidict import CIMultiDictProxy
 from gateway.core.facts import Headers, RequestFacts
 from gateway.core.model import Reason
 from gateway.core.paths import BadPath, normalise, normalise_query
-from gateway.proxy import via
+from gateway.proxy import via, websocket
 from gateway.proxy.fields import Field, FieldMap, elements, lines
 from gateway.proxy.forwarded import Forwarding
 from gateway.proxy.hop_headers import BadField, Sifted, sift_request
@@ -28,10 +28,8 @@ from gateway.proxy.refusals import Refused
 
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)\.?)(?::([0-9]{0,5}))?")
 """An address in brackets, or a name. RFC 3986 lets more stand in a name, such as commas, which others read as lists."""
-_WEBSOCKET = "websocket"
 _MOST_DIGITS = 9
 """More hops than there are."""
-_WEBSOCKET_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 
 
 _NOT_SERVED = frozenset({"CONNECT", "TRACE"})
@@ -55,9 +53,18 @@ class Message(Protocol):
     def should_close(self) -> bool: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """Where clients come in: what they speak there, `http` or `https`, and the port."""
+
+    scheme: str
+    port: int
+
+
 class Peer(Protocol):
     """The connection that a request came on."""
 
+    entrance: Entrance
     peer: str
     """The address at its other end."""
     known: Inbound | None
@@ -133,8 +140,6 @@ class Reader:
         self._options = options
         self._forwarding = forwarding
         self._wall_clock = wall_clock
-        self.port = options.port
-        """The one that clients reach us at."""
 
     def read(self, message: Message, connection: Peer) -> Inbound:
         """Leaves what it came to with the connection."""
@@ -154,11 +159,12 @@ class Reader:
             )
             known = Inbound(message, facts, known.head, known.query, known.upgrade, known.keep_alive)
         else:
-            known = self._read(message, None if known is None else known.head, connection.peer)
+            head = None if known is None else known.head
+            known = self._read(message, head, connection.peer, connection.entrance)
         connection.known = known
         return known
 
-    def _read(self, message: Message, head: KnownHead | None, peer: str) -> Inbound:
+    def _read(self, message: Message, head: KnownHead | None, peer: str, entrance: Entrance) -> Inbound:
         """`head` is the last request's, in the hope that this one has the same."""
         version = message.version
         if version is not HttpVersion11 and version != (1, 0):
@@ -169,20 +175,20 @@ class Reader:
         if method in _NOT_SERVED:
             raise Refused(Reason.METHOD_NOT_ALLOWED, close=True)
         if head is None or head.received != message.raw_headers or (head.version == "1.1") != (version == (1, 1)):
-            head = self._learn(message, peer)
+            head = self._learn(message, peer, entrance)
         path, query = _target(message.path, method, head)
         if method == "OPTIONS" and head.max_forwards is not None:
             _check_max_forwards(head.max_forwards)
         upgrade, headers = None, head.headers
         if head.handshake is not None and method == "GET":
-            upgrade, headers = _WEBSOCKET, head.handshake
+            upgrade, headers = websocket.PROTOCOL, head.handshake
         facts = RequestFacts(
             method, head.hostname, path, query or "", headers, head.client_ip, head.scheme, self._wall_clock()
         )
         keep_alive = head.reusable and not message.should_close
         return Inbound(message, facts, head, f"?{query}" if query is not None else "", upgrade, keep_alive)
 
-    def _learn(self, message: Message, peer: str) -> KnownHead:
+    def _learn(self, message: Message, peer: str, entrance: Entrance) -> KnownHead:
         forwarding, options = self._forwarding, self._options
         version = "1.1" if message.version == (1, 1) else "1.0"
         headers = message.headers
@@ -207,13 +213,13 @@ class Reader:
         handshake, reusable = None, True
         if "Upgrade" in headers:
             if not has_body and _is_handshake(headers, version, connection, passed):
-                handshake = FieldMap([*passed, ("Upgrade", _WEBSOCKET)])
+                handshake = FieldMap([*passed, ("Upgrade", websocket.PROTOCOL)])
             # What follows an upgrade that nobody makes is lost to the parser.
-            reusable = headers["Upgrade"].lower() == _WEBSOCKET
-        client_ip, scheme = forwarding.client_ip(peer, hops), forwarding.scheme(peer, hops)
+            reusable = headers["Upgrade"].lower() == websocket.PROTOCOL
+        client_ip, scheme = forwarding.client_ip(peer, hops), forwarding.scheme(peer, hops, entrance.scheme)
         fields = (
             *passed,
-            *forwarding.fields(peer, client_ip, "http", host, self.port, hops),
+            *forwarding.fields(peer, client_ip, entrance.scheme, host, entrance.port, hops),
             ("Via", via.extended(hops.get("via", ()), options.gateway_id, version)),
         )
         return KnownHead(
@@ -338,8 +344,8 @@ def _is_handshake(
     keys = [value for name, value in passed if name.lower() == "sec-websocket-key"]
     return (
         version == "1.1"
-        and [value.lower() for value in headers.getall("Upgrade")] == [_WEBSOCKET]
+        and [value.lower() for value in headers.getall("Upgrade")] == [websocket.PROTOCOL]
         and len(keys) == 1
-        and _WEBSOCKET_KEY.fullmatch(keys[0]) is not None
+        and websocket.is_key(keys[0])
         and "upgrade" in (element.lower() for element in elements(connection))
     )

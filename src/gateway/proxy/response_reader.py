@@ -15,6 +15,7 @@ from gateway.proxy.hop_headers import BadField, sift_response
 
 _SWITCHING_PROTOCOLS = 101
 _NO_CONTENT = 204
+_SEPARATORS = len(": \r\n")
 _NOT_MODIFIED = 304
 _HEAD_END = b"\r\n\r\n"
 _REPEATED = 4096
@@ -35,20 +36,23 @@ class KnownFields:
     """Bytes of the body as stated."""
     chunked: bool = False
     upgrade: str | None = None
+    accept: str | None = None
+    """Of WebSocket's handshake."""
     written: tuple[bytes, bool] | None = None
 
 
 class ResponseReader:
     """Reads one response after the other: `begin` before each request, then `feed` whatever comes.
 
-    `line_limit` and `field_limit` are the most bytes of a reason phrase and of one field, `fields_limit` the most
-    fields.
+    `line_limit` and `head_limit` are the most bytes of a reason phrase and of all fields together, those of interim
+    responses included; `fields_limit` the most fields of one response.
     """
 
     __slots__ = (
-        "_field_limit",
         "_fields_limit",
+        "_head_limit",
         "_head_only",
+        "_head_size",
         "_last_line",
         "_last_size",
         "_last_start",
@@ -73,11 +77,12 @@ class ResponseReader:
         "version",
     )
 
-    def __init__(self, *, line_limit: int, field_limit: int, fields_limit: int) -> None:
+    def __init__(self, *, line_limit: int, head_limit: int, fields_limit: int) -> None:
         self._line_limit = line_limit
-        self._field_limit = field_limit
+        self._head_limit = head_limit
+        self._head_size = 0
         self._fields_limit = fields_limit
-        self._unheard_limit = line_limit + fields_limit * field_limit
+        self._unheard_limit = line_limit + head_limit
         self._unheard = 0
         """Bytes that came since the last of a body: nothing else bounds a head, or what follows the last chunk."""
         self._parser: HttpResponseParser | None = None
@@ -99,7 +104,7 @@ class ResponseReader:
     def begin(self, *, head_only: bool) -> None:
         """Gets ready for one more response; `head_only` for one to HEAD."""
         self._head_only = head_only
-        self._unheard = 0
+        self._unheard = self._head_size = 0
         self.status = 0
         self.reason = b""
         self.version = ""
@@ -136,6 +141,10 @@ class ResponseReader:
         assert parser is not None
         fresh = not (self._midway or self.has_head)
         self._unheard += len(data)
+        if fresh and data[:1] != b"H":
+            # llhttp takes RTSP and ICE too, and does not say which it was.
+            self._midway = True
+            raise BadResponse("it begins with something else than HTTP")
         try:
             parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -193,7 +202,8 @@ class ResponseReader:
         if self.has_head:
             # Trailers end at this hop.
             return
-        if len(name) + len(value) > self._field_limit or len(self._received) >= self._fields_limit:
+        self._head_size += len(name) + len(value) + _SEPARATORS
+        if self._head_size > self._head_limit or len(self._received) >= self._fields_limit:
             raise BadResponse("its header fields are too many or too large")
         self._received.append((name, value))
 
@@ -209,10 +219,13 @@ class ResponseReader:
         head = self.head
         if head.received != self._received:
             head = self.head = _learn(self._received)
+        self.version = parser.get_http_version()
+        if head.chunked and self.version == "1.0":
+            # RFC 9112 §6.1: its framing cannot be right.
+            raise BadResponse("it is of HTTP/1.0 and has a transfer coding")
         self.has_head = True
         self.status = status
         self.reason = self._reason
-        self.version = parser.get_http_version()
         self.length = head.length
         self.keep_alive = parser.should_keep_alive()
         self._unheard = 0
@@ -252,4 +265,6 @@ def _learn(received: list[tuple[bytes, bytes]]) -> KnownFields:
             known.chunked = True
         elif lower == "upgrade":
             known.upgrade = value.lower()
+        elif lower == "sec-websocket-accept":
+            known.accept = value
     return known

@@ -55,6 +55,8 @@ class AccessEntry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     headers: Mapping[str, str] = {}
     route: str | None = None
     reason: str | None = None
+    service: str | None = None
+    """That the instance is of."""
     instance: str | None = None
     view_age: float | None = None
     """Of the view of the service when the instance was picked."""
@@ -69,6 +71,8 @@ class AccessEntry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     bytes_out: int = 0
     identity: str | None = None
     """Who sent it, by what proof."""
+    issuer: str | None = None
+    """Of the token that says so."""
     detail: str | None = None
     """For people: why a request was refused or an attempt failed."""
     tries: tuple[tuple[str, str, float], ...] = ()
@@ -102,6 +106,8 @@ class AccessLog:
         self._failed = False
         self._lock = lock
         self._end = f',"worker":{worker}}}'.encode() if worker else b"}"
+        self._torn = False
+        """Whether the file ends in a part of a line, behind which there was no room."""
 
     def write(self, make: Callable[[], AccessEntry]) -> None:
         """Takes what makes an entry, soon; to be called in the event loop."""
@@ -206,17 +212,23 @@ class AccessLog:
             if self._file is not None:
                 self._file.close()
             self._file = _open(self._path)
+            self._torn = False
         assert self._file is not None
         if self._lock is not None:
             fcntl.lockf(self._lock, fcntl.LOCK_EX)
         try:
-            rest = memoryview(chunk)
-            while rest:
-                rest = rest[self._file.write(rest) or 0 :]
-            self._file.flush()
+            self._append_all(self._file, chunk)
         finally:
             if self._lock is not None:
                 fcntl.lockf(self._lock, fcntl.LOCK_UN)
+
+    def _append_all(self, file: BinaryIO, chunk: bytes) -> None:
+        rest = memoryview(b"\n" + chunk if self._torn else chunk)
+        while rest:
+            if count := file.write(rest) or 0:
+                self._torn = rest[count - 1] != ord("\n")
+            rest = rest[count:]
+        file.flush()
 
     def _moved(self, path: Path) -> bool:
         assert self._file is not None

@@ -15,6 +15,7 @@ from typing import Literal, TextIO
 
 import msgspec
 
+from gateway.telemetry.line_writer import LineWriter
 from gateway.telemetry.text import clean
 
 MESSAGE_LIMIT = 4096
@@ -38,7 +39,7 @@ def configure(
     called again; the last call holds.
     """
     stream = stream or sys.stderr
-    handler = logging.StreamHandler(stream)
+    handler = LineWriter(stream)
     handler.setFormatter(JsonFormatter() if style == "json" else ConsoleFormatter(colour=stream.isatty()))
     if worker is not None:
         handler.addFilter(_Of(worker))

@@ -1,14 +1,8 @@
-"""A disk that is full, under load: it costs lines of the log, the journal and the snapshot, and no request.
-
-The disk is a small file system of the gateway's own, in its own mount namespace; that takes root, or user namespaces.
-"""
+"""A disk that is full, under load: it costs lines of the log, the journal and the snapshot, and no request."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import subprocess
 from functools import partial
 from pathlib import Path
 
@@ -19,9 +13,7 @@ from gateway.discovery.snapshot import decode
 from tests.integration.conftest import StartInstance
 from tests.integration.faults.conftest import Orders, ServeOrders, tell
 from tests.support.gateway_process import eventually
-
-_MOUNT = 'mount -t tmpfs -o size=2m none "$0" && exec "$@"'
-_UNSHARE = ("unshare", "--mount") if os.geteuid() == 0 else ("unshare", "--mount", "--map-root-user")
+from tests.support.small_disk import as_seen_by, can_mount, fill, on_small_disk
 
 
 @pytest.fixture
@@ -29,8 +21,7 @@ def disk(tmp_path: Path) -> Path:
     """Where the gateway has its small disk, once it runs."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = [*_UNSHARE, "sh", "-c", _MOUNT, folder, "true"]
-    if not shutil.which("unshare") or subprocess.run(command, capture_output=True, check=False).returncode:
+    if not can_mount(folder):
         pytest.skip("no mount namespaces here; test_full_devices runs everywhere")
     return folder
 
@@ -46,7 +37,7 @@ async def test_a_full_disk_harms_no_request_and_is_used_again(
     orders = await asyncio.to_thread(
         partial(
             serve_orders,
-            through=(*_UNSHARE, "sh", "-c", _MOUNT, disk),
+            through=on_small_disk(disk, "2m"),
             access_log=disk / "access",
             journal=disk / "journal",
             journal_segment="64KiB",
@@ -54,13 +45,13 @@ async def test_a_full_disk_harms_no_request_and_is_used_again(
             snapshot=disk / "snapshot",
         )
     )
-    seen = Path(f"/proc/{orders.gateway.pid}/root{disk}")
+    seen = as_seen_by(orders.gateway.pid, disk)
     await eventually((seen / "snapshot").exists, what="the snapshot is written")
     kept = (seen / "snapshot").read_bytes()
     new = start_instance("d")
     async with orders.load() as load:
         await load.answered(100)
-        _fill(seen / "ballast")
+        fill(seen / "ballast")
         await load.answered(100)
         await asyncio.to_thread(orders.agent.admin.register, "orders", new.port, id="d")
         await eventually(lambda: load.tally.instances["d"] > 0, what="changes still arrive")
@@ -81,15 +72,6 @@ async def test_a_full_disk_harms_no_request_and_is_used_again(
     assert load.tally.failed == 0, load.tally
     instances = decode((seen / "snapshot").read_bytes(), AddressPolicy()).instances["orders"]
     assert {each.key.service_id for each in instances} == set("abcd")
-
-
-def _fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as ballast:
-        try:
-            while ballast.write(bytes(4096)):
-                pass
-        except OSError:
-            return
 
 
 async def test_full_devices(serve_orders: ServeOrders) -> None:

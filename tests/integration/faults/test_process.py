@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from functools import partial
+from pathlib import Path
 
 import pytest
 
-from tests.integration.faults.conftest import ServeOrders, tell
+from tests.integration.faults.conftest import RETRIED, ServeOrders, tell
 from tests.support.gateway_process import eventually
 from tests.support.mixed_load import Kind, MixedLoad
 
@@ -44,3 +46,27 @@ async def test_stopped_for_a_while_and_continued(serve_orders: ServeOrders) -> N
         assert {orders.circuit(name) for name in orders.instances} == {"closed"}
     tell("the gateway is stopped for 3 s and continued", load.tally)
     assert load.tally.failed == 0, load.tally
+
+
+@pytest.mark.long
+async def test_nobody_reads_what_it_says(serve_orders: ServeOrders, tmp_path: Path) -> None:
+    """A pipe to a collector that hangs: what does not fit is dropped, and requests go on."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    through = ("sh", "-c", 'exec "$@" >"$0" 2>&1', pipe)
+    orders = await asyncio.to_thread(partial(serve_orders, through=through, access_log="on"))
+    async with orders.load(methods=RETRIED, rate=400) as load:
+        await load.answered(600)  # which is more than a pipe holds
+        for _ in range(2):  # so that it has something to say of itself
+            await asyncio.to_thread(orders.instances["b"].kill)
+            await eventually(lambda: orders.circuit("b") == "open", what="the circuit opens")
+            await asyncio.to_thread(orders.instances["b"].start)
+            await eventually(lambda: orders.circuit("b") == "closed", what="the circuit closes")
+        await load.answered(200)
+    tell("nobody reads what it says", load.tally)
+    assert load.tally.failed == 0, load.tally
+    assert load.tally.quantile(0.99) < 2
+    orders.gateway.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(orders.gateway.wait) == 0
+    os.close(reader)

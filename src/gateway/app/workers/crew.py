@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 from collections.abc import Callable, Mapping, Sequence
 
 from gateway.app.figures import Figures, remains, together
 from gateway.app.in_force import Taker
+from gateway.app.parts import Listening
 from gateway.app.workers import messages
 from gateway.app.workers.board import Board
 from gateway.app.workers.circuits import OpenCircuits
@@ -30,7 +30,6 @@ END_WITHIN = 5.0
 _STEADY = 10.0
 """Seconds of life after which a worker's end is no sign that the next will end as well."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
-_BACKLOG = 1024
 
 logger = logging.getLogger("gateway.workers")
 
@@ -41,7 +40,7 @@ class Crew:
     def __init__(
         self,
         settings: Settings,
-        listening: socket.socket,
+        listening: Listening,
         sticky_key: bytes,
         brief: Callable[[Taker], None],
         ages: Callable[[], Mapping[str, float]],
@@ -111,7 +110,6 @@ class Crew:
 
     async def start(self) -> None:
         """Has all of them take requests."""
-        self._listening.listen(_BACKLOG)
         self._serving = True
         workers = self._briefed()
         for worker in workers:
@@ -190,7 +188,8 @@ class Crew:
     def _begin(self, number: int) -> messages.Begin:
         settings = self._settings
         share = -(-settings.max_connections // settings.workers)
-        its = settings.model_copy(update={"max_connections": share, "consul_token": None})
+        secrets = {"consul_token": None, "admin_token": None}  # of the parent's business alone
+        its = settings.model_copy(update={"max_connections": share, **secrets})
         return messages.Begin(its, self._sticky_key, number)
 
     def _has_ended(self, worker: WorkerProcess, code: int) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Coroutine, Mapping
 import uvloop
 
 from gateway.app.collector import spare_the_collector
+from gateway.app.parts import Listening
 from gateway.app.seat import Seat
 from gateway.app.serving import Serving
 from gateway.app.workers import messages
@@ -28,6 +29,7 @@ from gateway.app.workers.sharing import SharedCircuits
 from gateway.core.breaker import Imposition
 from gateway.core.model import InstanceKey
 from gateway.journal.segments import JournalError
+from gateway.proxy.certificate_files import TlsError
 from gateway.proxy.sockets import ListenError
 from gateway.settings import Settings
 from gateway.telemetry import logs
@@ -40,7 +42,7 @@ logger = logging.getLogger("gateway.workers")
 class Worker:
     """To be made in the event loop."""
 
-    def __init__(self, listening: socket.socket, board: Board) -> None:
+    def __init__(self, listening: Listening, board: Board) -> None:
         self._listening = listening
         self._board = board
         self._channel: Channel[FromParent] = Channel(self._take, self._parent_left)
@@ -125,7 +127,7 @@ class Worker:
         self._report(serving)
 
     def _fail(self, error: Exception) -> None:
-        if not isinstance(error, OSError | JournalError | ListenError):
+        if not isinstance(error, OSError | JournalError | ListenError | TlsError):
             logger.error("The worker cannot begin by an error of the gateway.", exc_info=error)
             error = RuntimeError(f"{type(error).__name__}: {error}")
         self._channel.send(messages.Failed(error))
@@ -198,14 +200,17 @@ class Worker:
 
 
 def main() -> None:
-    """`main CHANNEL LISTENING BOARD`: descriptors that were inherited."""
-    channel, listening, board = map(int, sys.argv[1:])
+    """`main CHANNEL BOARD NAME=SOCKET …`: descriptors that were inherited."""
+    channel, board, *sockets = sys.argv[1:]
+    named = {name: int(descriptor) for name, _, descriptor in (each.partition("=") for each in sockets)}
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(channel, listening, board))
+        runner.run(_run(int(channel), int(board), named))
 
 
-async def _run(channel: int, listening: int, board: int) -> None:
-    await Worker(socket.socket(fileno=listening), Board(board)).run(socket.socket(fileno=channel))
+async def _run(channel: int, board: int, sockets: Mapping[str, int]) -> None:
+    named = {name: socket.socket(fileno=descriptor) for name, descriptor in sockets.items()}
+    listening = Listening(named.get("proxy"), named.get("tls"))
+    await Worker(listening, Board(board)).run(socket.socket(fileno=channel))
 
 
 if __name__ == "__main__":

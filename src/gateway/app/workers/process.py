@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from gateway.app.figures import Figures
+from gateway.app.parts import Listening
 from gateway.app.workers import messages
 from gateway.app.workers.channel import Channel
 from gateway.app.workers.messages import FromParent, FromWorker
@@ -42,18 +43,21 @@ class WorkerProcess:
         self._answer: asyncio.Future[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
 
-    async def start(self, begin: messages.Begin, listening: socket.socket, board: int) -> None:
+    async def start(self, begin: messages.Begin, listening: Listening, board: int) -> None:
         """Raises OSError where there can be no more processes."""
         ours, its = socket.socketpair()
         with its:
-            passed = (its.fileno(), listening.fileno(), board)
+            sockets = {name: each.fileno() for name, each in listening.named().items()}
+            passed = (its.fileno(), board, *sockets.values())
             try:
                 self._process = await asyncio.create_subprocess_exec(
                     sys.executable,
                     "-P",  # never modules from the directory that the gateway happens to be started in
                     "-m",
                     "gateway.app.workers.main",
-                    *map(str, passed),
+                    str(its.fileno()),
+                    str(board),
+                    *(f"{name}={descriptor}" for name, descriptor in sockets.items()),
                     stdin=asyncio.subprocess.DEVNULL,
                     env={name: value for name, value in os.environ.items() if name not in _NOT_FOR_WORKERS},
                     pass_fds=passed,
