@@ -515,12 +515,16 @@ class ClientServer:
         """What makes connections for the loop's server."""
         return partial(ClientConnection, self, self._exchanges, self._options, self._loop, entrance)
 
-    def enter(self, entrance: Entrance) -> ClientConnection | None:
-        """A connection that is to be made, and counts already; None where there are too many."""
+    def enter(self, entrance: Entrance, peer: str) -> ClientConnection | None:
+        """A connection that is to be made, and counts already; None where there are too many, or of that peer."""
         if self.size >= self._options.max_connections and not self._drop_idle():
             return None
         connection = self.factory(entrance)()
+        connection.peer = plain_address(peer)
         self._entering.add(connection)
+        if self._is_one_too_many(connection):
+            connection.connection_lost(None)
+            return None
         return connection
 
     def is_entering(self, connection: ClientConnection) -> bool:
@@ -537,16 +541,25 @@ class ClientServer:
         return len(self._all) + len(self._entering)
 
     def joined(self, connection: ClientConnection) -> None:
+        entered = connection in self._entering
         self._entering.discard(connection)
         self._all.add(connection)
         if self.size > self._options.max_connections and not self._drop_idle():
             connection.abort()
         self._idle[connection] = None
-        if self._options.max_connections_per_client and not self._trusts(connection.peer):
-            count = self._of_client[connection.peer] = self._of_client.get(connection.peer, 0) + 1
-            if count > self._options.max_connections_per_client:
-                self.dropped += 1
-                connection.abort()
+        if not entered and self._is_one_too_many(connection):
+            connection.abort()
+
+    def _is_one_too_many(self, connection: ClientConnection) -> bool:
+        """Counts it among its client's, and says whether these are too many."""
+        limit = self._options.max_connections_per_client
+        if not limit or self._trusts(connection.peer):
+            return False
+        count = self._of_client[connection.peer] = self._of_client.get(connection.peer, 0) + 1
+        if count <= limit:
+            return False
+        self.dropped += 1
+        return True
 
     def _drop_idle(self) -> bool:
         """Makes room for one more, if anyone is idle."""
@@ -565,7 +578,7 @@ class ClientServer:
         self._idle[connection] = None
 
     def left(self, connection: ClientConnection) -> None:
-        if connection in self._all and connection.peer in self._of_client:
+        if (connection in self._all or connection in self._entering) and connection.peer in self._of_client:
             self._of_client[connection.peer] -= 1
             if not self._of_client[connection.peer]:
                 del self._of_client[connection.peer]
