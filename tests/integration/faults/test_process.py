@@ -32,6 +32,7 @@ async def test_told_to_end_under_a_load_of_every_kind(serve_orders: ServeOrders)
     assert '"aborted":0' in orders.gateway.log
 
 
+@pytest.mark.long
 async def test_stopped_for_a_while_and_continued(serve_orders: ServeOrders) -> None:
     """As a machine that is suspended or moved: all clocks have jumped when it goes on. Requests wait meanwhile."""
     orders = await asyncio.to_thread(partial(serve_orders, timeouts={"attempt": "1s", "request": "10s"}))
@@ -67,6 +68,7 @@ async def test_nobody_reads_what_it_says(serve_orders: ServeOrders, tmp_path: Pa
     tell("nobody reads what it says", load.tally)
     assert load.tally.failed == 0, load.tally
     assert load.tally.quantile(0.99) < 2
+    assert orders.gateway.metric("gateway_monitor_violations_total") == 0
     orders.gateway.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(orders.gateway.wait) == 0
     os.close(reader)
