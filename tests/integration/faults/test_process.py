@@ -72,3 +72,23 @@ async def test_nobody_reads_what_it_says(serve_orders: ServeOrders, tmp_path: Pa
     orders.gateway.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(orders.gateway.wait) == 0
     os.close(reader)
+
+
+async def test_more_idle_clients_than_descriptors(serve_orders: ServeOrders) -> None:
+    few = ("sh", "-c", 'ulimit -n 400 && exec "$@"', "sh")
+    orders = await asyncio.to_thread(partial(serve_orders, through=few))
+    assert "raise its limit" in orders.gateway.log
+    async with orders.load(clients=16) as load:
+        await load.answered(100)
+        silent = [await asyncio.open_connection("127.0.0.1", orders.gateway.port) for _ in range(600)]
+        await load.answered(200)
+        new_instance = orders.instances["b"]
+        await asyncio.to_thread(new_instance.kill)  # new connections to instances and to the agent are still to be had
+        await asyncio.to_thread(new_instance.start)
+        await load.answered(200)
+        dropped = orders.gateway.metric("gateway_connections_dropped_total")
+        for _, writer in silent:
+            writer.close()
+    tell("more idle clients than descriptors", load.tally)
+    assert load.tally.lost(*RETRIED) == 0, load.tally
+    assert dropped > 400
