@@ -88,19 +88,22 @@ async def test_pipelined_requests_wait_where_they_are() -> None:
 
     go_on = asyncio.Event()
     route = replace(DEFAULT_ROUTE, timeouts=Timeouts(request=30, attempt=30))
-    async with ScriptedUpstream(script) as upstream, running_proxy(upstream, route=route) as proxy:
-        async with await proxy.connect() as client:
-            piece = request("/a") * 1000
-            sent = 0
-            try:
-                while sent < 100 << 20:
-                    async with asyncio.timeout(1):
-                        await client.say(piece)
-                    sent += len(piece)
-            except TimeoutError:
-                pass
-            assert sent < 32 << 20, "what the buffers of two sockets take"
-            assert len(upstream.requests) == 1
-            go_on.set()
-            for _ in range(100):
-                assert (await client.response()).status == 200
+    async with (
+        ScriptedUpstream(script) as upstream,
+        running_proxy(upstream, route=route) as proxy,
+        await proxy.connect() as client,
+    ):
+        piece = request("/a") * 1000
+        sent = 0
+        try:
+            while sent < 100 << 20:
+                async with asyncio.timeout(1):
+                    await client.say(piece)
+                sent += len(piece)
+        except TimeoutError:
+            pass
+        assert sent < 32 << 20, "what the buffers of two sockets take"
+        assert len(upstream.requests) == 1
+        go_on.set()
+        for _ in range(100):
+            assert (await client.response()).status == 200
