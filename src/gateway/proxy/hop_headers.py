@@ -78,7 +78,7 @@ def sift_request(received: Iterable[Field], connection: Iterable[str] = ()) -> S
     size = 0
     for pair in received:
         name, value = pair
-        size += len(name) + len(value) + 4
+        size += len(name) + (len(value) if value.isascii() else len(value.encode("utf-8", "surrogateescape"))) + 4
         lower = name.lower()
         action = _REQUEST_ACTION.get(lower)
         if action is None:
