@@ -10,7 +10,8 @@ from aiohttp.streams import StreamReader
 
 from gateway.core.model import Reason
 from gateway.core.paths import normalise
-from gateway.proxy.client_connection import ClientConnection, ClientServer
+from gateway.proxy.client_connection import ClientConnection
+from gateway.proxy.client_server import ClientServer
 from gateway.proxy.facts import Entrance, Message, Reader
 from gateway.proxy.forwarded import Forwarding
 from gateway.proxy.options import ProxyOptions

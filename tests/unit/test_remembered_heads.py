@@ -14,7 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.core.model import Reason
-from gateway.proxy.client_connection import ClientConnection, ClientServer
+from gateway.proxy.client_connection import ClientConnection
+from gateway.proxy.client_server import ClientServer
 from gateway.proxy.facts import Entrance, Message
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.response_reader import BadResponse, ResponseReader

@@ -16,7 +16,8 @@ from functools import partial
 
 from gateway.core.model import Reason
 from gateway.proxy.acceptor import STAND_BACK, stands_back
-from gateway.proxy.client_connection import ClientConnection, ClientServer
+from gateway.proxy.client_connection import ClientConnection
+from gateway.proxy.client_server import ClientServer
 from gateway.proxy.facts import Entrance
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.server_certificates import ServerCertificates
