@@ -125,7 +125,11 @@ VERSIONS = [
         (200, 400),
         (Forwarded("GET /", b"hello"),),
     ),
-    refused("RTSP, and a field that quotes the line", _VERSION, b"GET / RTSP/1.1\r\nX: GET / HTTP/1.1\r\n" + HOST + b"\r\n"),
+    refused(
+        "RTSP, and a field that quotes the line",
+        _VERSION,
+        b"GET / RTSP/1.1\r\nX: GET / HTTP/1.1\r\n" + HOST + b"\r\n",
+    ),
     refused("preface of HTTP/2", "RFC 9113 §3.4", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
     refused("hello of TLS", _LINE, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"),
     refused("SSH", _LINE, b"SSH-2.0-OpenSSH_9.2\r\n\r\n"),
