@@ -10,7 +10,7 @@ from gateway.telemetry.trace_context import new_span_id
 
 
 class Trail:
-    """Of one request, from when it is made on. `queue`: the seconds that it waited to be sent; `detail` is for people."""
+    """Of one request, from when it is made on. `queue`: the seconds that it waited to be sent; `detail`: for people."""
 
     __slots__ = ("_started", "_trying", "attempts", "detail", "queue")
 
