@@ -401,6 +401,7 @@ class ClientConnection(Connection):
             self.close()
             return
         accepted.write_eof()
+        self._server.idle(self)
         if self._buffer_paused:
             self._resume_for_buffer()
         self._watch_unread()
