@@ -79,6 +79,18 @@ async def test_who_is_refused_and_does_not_leave_is_closed() -> None:
                 await asyncio.sleep(0.01)
 
 
+async def test_who_is_refused_and_does_not_leave_makes_room_for_others() -> None:
+    options = replace(OPTIONS, max_connections=1)
+    async with (
+        ScriptedUpstream() as upstream,
+        running_proxy(upstream, options=options) as proxy,
+        await proxy.connect() as client,
+    ):
+        await client.say(b"NONSENSE\r\n\r\n")
+        assert (await client.response()).status == 400
+        assert (await proxy.ask()).status == 200
+
+
 async def test_pipelined_requests_wait_where_they_are() -> None:
     """While the first has no answer, not more is read than some."""
 

@@ -229,6 +229,7 @@ class ClientConnection(Connection):
         if parser is None:
             return [], False, b""
         between = self._payload.is_eof()
+        body_before = 0 if between else self._payload.total_bytes
         try:
             messages, upgrade, tail = parser.feed_data(data)
         except HttpProcessingError as error:
@@ -249,11 +250,14 @@ class ClientConnection(Connection):
                 self._messages.append((None, EMPTY_PAYLOAD, Reason.BAD_REQUEST))
                 return [], False, b""
         last = messages[-1][1] if messages else self._payload
-        if messages and last is EMPTY_PAYLOAD:
-            fed, head_first = fed[fed.rfind(_HEAD_END) + len(_HEAD_END) :], True
-        elif messages:
-            head_first = False
-        if last.is_eof():
+        if last.is_eof() and not data.endswith(_HEAD_END):
+            # The beginning of a head: all that came, or what is behind the rest of a body.
+            if messages and last is EMPTY_PAYLOAD:
+                fed, head_first = fed[fed.rfind(_HEAD_END) + len(_HEAD_END) :], True
+            elif messages:
+                head_first = False
+            elif not between:
+                fed = data[last.total_bytes - body_before :]
             self._fed, self._head_first = fed[:_HEAD_KEPT], head_first
         return messages, upgrade, tail
 
@@ -401,6 +405,7 @@ class ClientConnection(Connection):
             self.close()
             return
         accepted.write_eof()
+        self._server.idle(self)
         if self._buffer_paused:
             self._resume_for_buffer()
         self._watch_unread()
