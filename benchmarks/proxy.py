@@ -182,7 +182,7 @@ def _told(ratios: Iterable[Ratio]) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one second and two rounds of each")
-    parser.add_argument("--record", metavar="FOLDER", type=Path, help="write results and chart into performance.md there")
+    parser.add_argument("--record", metavar="FOLDER", type=Path, help="write the results into performance.md there")
     asked = parser.parse_args()
     if missing := _missing():
         print(f"skipped: {' and '.join(missing)} not installed")
