@@ -3,9 +3,10 @@
     python -m benchmarks.proxy [--quick] [--record FOLDER]
 
 An nginx on loopback is asked directly, and through nginx and HAProxy (one process, one thread each), a bare forwarder
-of aiohttp, this gateway with its defaults, and with its whole pipeline on; the gateways run on a real Consul. What is
-not installed is skipped by name; without wrk and nginx, which Debian has, nothing can be measured. Rounds go through
-all peers in turn, so that what disturbs the machine disturbs everybody. Ends with 1 where a ratio misses its target.
+of aiohttp, and this gateway: with its defaults, with two workers, and with its whole pipeline on; the gateways run on a
+real Consul. What is not installed is skipped by name; without wrk and nginx, which Debian has, nothing can be measured.
+Rounds go through all peers in turn, so that what disturbs the machine disturbs everybody. Ends with 1 where a ratio
+misses its target.
 """
 
 from __future__ import annotations
@@ -117,6 +118,8 @@ class Bench:
         for name, scenario in (("download_to_nginx", _DOWNLOAD), ("upload_to_nginx", _UPLOAD)):
             mine, its = (self.results[scenario][peer].rate for peer in ("gateway", "nginx"))
             self.ratios.append(Ratio(name, mine.over(its), Target(at_least=0.7)))
+        two = small["two workers"].cpu_each.over(gateway.cpu_each)
+        self.ratios.append(Ratio("cpu_two_workers_to_one", two, Target(at_most=1.1)))
         self.ratios.append(Ratio("cpu_whole_pipeline_to_bare_route", whole.cpu_each.over(gateway.cpu_each)))
 
     async def _steady(self) -> None:
@@ -179,7 +182,7 @@ def _told(ratios: Iterable[Ratio]) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one second and two rounds of each")
-    parser.add_argument("--record", metavar="FOLDER", type=Path, help="write benchmarks.md and its chart there")
+    parser.add_argument("--record", metavar="FOLDER", type=Path, help="write the results into performance.md there")
     asked = parser.parse_args()
     if missing := _missing():
         print(f"skipped: {' and '.join(missing)} not installed")
@@ -188,7 +191,6 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as name, peers.started(Path(name)) as around:
         for peer in around.skipped:
             print(f"skipped: {peer} is not installed")
-        print("skipped: two workers, which the gateway does not have yet")
         bench = Bench(around, Path(name), effort)
         uvloop.run(bench.run())
     print(report.tables(bench.results))

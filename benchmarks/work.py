@@ -26,7 +26,8 @@ from gateway.core.model import Backend, Instance, InstanceKey, Reason, Route
 from gateway.core.tickets import Deliver, Head, Send
 from gateway.discovery.regex import compile_full_match
 from gateway.pipeline.stage import Pipelines
-from gateway.proxy.client_connection import ClientConnection, ClientServer
+from gateway.proxy.client_connection import ClientConnection
+from gateway.proxy.client_server import ClientServer
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.facts import Entrance, Message
 from gateway.proxy.forwarding import Forwarder
