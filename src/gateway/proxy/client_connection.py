@@ -10,6 +10,7 @@ import asyncio
 import logging
 import ssl
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from aiohttp.http import HttpProcessingError
@@ -224,7 +225,7 @@ class ClientConnection(Connection):
         messages, upgrade, tail = self._parsed(data)
         self._take(messages, between=between, upgrade=upgrade, tail=tail)
 
-    def _parsed(self, data: bytes) -> tuple[list[tuple[Message, StreamReader]], bool, bytes]:
+    def _parsed(self, data: bytes) -> tuple[Sequence[tuple[Message, StreamReader]], bool, bytes]:
         parser = self._requests
         if parser is None:
             return [], False, b""
@@ -261,7 +262,9 @@ class ClientConnection(Connection):
             self._fed, self._head_first = fed[:_HEAD_KEPT], head_first
         return messages, upgrade, tail
 
-    def _take(self, messages: list[tuple[Message, StreamReader]], *, between: bool, upgrade: bool, tail: bytes) -> None:
+    def _take(
+        self, messages: Sequence[tuple[Message, StreamReader]], *, between: bool, upgrade: bool, tail: bytes
+    ) -> None:
         """`between`: the parser had no unfinished body before it read them."""
         self._partial = between and not messages and not self._deaf
         for message, payload in messages:

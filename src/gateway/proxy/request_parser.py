@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol, cast
 
 from aiohttp.base_protocol import BaseProtocol
@@ -21,7 +22,9 @@ from gateway.proxy.options import ProxyOptions
 class RequestParser(Protocol):
     """What we use of aiohttp's parser. Its types speak of the one in Python, whose messages are of another class."""
 
-    def feed_data(self, data: bytes, /) -> tuple[list[tuple[Message, StreamReader]], bool, bytes]: ...
+    def feed_data(self, data: bytes, /) -> tuple[Sequence[tuple[Message, StreamReader]], bool, bytes]:
+        """Without a message it is an empty tuple, and no list: compiled code minds."""
+
     def set_upgraded(self, upgraded: bool, /) -> None: ...
     def pause_reading(self) -> None: ...
 
