@@ -17,12 +17,14 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from gateway.proxy.certificate_files import CertificateFiles
 from tests.integration.conftest import StartGateway
 from tests.support.certificates import Authority
 from tests.support.consul import ConsulAgent, ttl_check
 from tests.support.gateway_process import GatewayProcess, eventually
 from tests.support.ports import free_port
 from tests.support.serving import serving
+from tests.support.upstreams import LiteralClient, request
 
 COMMAND = Path(sys.executable).with_name("gateway")
 TOKEN = "a token for the admin surface"
@@ -214,6 +216,40 @@ async def test_tls_alone_and_a_token_from_a_file(
         assert answer.status == 404
     gateway.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(gateway.wait) == 0
+
+
+async def test_every_worker_has_routes_and_certificates(
+    dev_consul: ConsulAgent, start_gateway: StartGateway, authority: Authority
+) -> None:
+    pair, port = authority.pair(NAME), free_port()
+    document = {"respond": {"status": 204}, "auth": {"client_certificate": {"san_dns": ["orders.test"]}}}
+    dev_consul.admin.put("gateway/routes/closed", document)
+    gateway = await asyncio.to_thread(
+        start_gateway,
+        dev_consul.environment,
+        workers=2,
+        tls_listen=f"127.0.0.1:{port}",
+        tls_certificates=f"{pair.certificate}:{pair.key}",
+        tls_client_ca=authority.file,
+    )
+    orders, users = authority.pair("orders.test"), authority.pair("users.test")
+
+    async def asked(client: CertificateFiles) -> tuple[int, bytes]:
+        """The status, and the certificate that was shown."""
+        context = authority.trusting(client)
+        async with await LiteralClient.connect(port, tls=context, name=NAME) as connection:
+            answer = await connection.ask(request("/", host=NAME))
+            return answer.status, connection.writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+
+    assert {(await asked(orders))[0] for _ in range(10)} == {204}
+    assert {(await asked(users))[0] for _ in range(10)} == {401}
+    _, before = await asked(orders)
+    authority.pair(NAME)
+    await eventually(lambda: gateway.log.count("A certificate is in force") == 4)
+    shown = {(await asked(orders))[1] for _ in range(20)}
+    assert len(shown) == 1
+    assert before not in shown
+    assert len(gateway.admin("/v1/tls")["certificates"]) == 1
 
 
 @pytest.mark.parametrize(
