@@ -18,6 +18,7 @@ from gateway.admin.sources import ConsulStanding, Readiness
 from gateway.app import parts
 from gateway.app.figures import Figures
 from gateway.app.serving import Serving
+from gateway.build import COMPILED
 from gateway.core.model import Instance, Route, ServicePolicy
 from gateway.core.views import CircuitView, RouteLoad
 from gateway.discovery.consul_client import ConsulClient
@@ -65,7 +66,9 @@ class App:
         """Serves from the first full view of Consul on, or from the snapshot's, until it has drained."""
         settings = self._settings
         await self._admin.start()
-        logger.info("The gateway starts.", extra={**self.identity(), "consul": self._consul_address})
+        logger.info(
+            "The gateway starts.", extra={**self.identity(), "compiled": COMPILED, "consul": self._consul_address}
+        )
         tasks: list[asyncio.Task[None]] = [asyncio.create_task(self._discover())]
         if settings.mode == "sidecar":
             tasks.append(asyncio.create_task(self._prefer_own_node()))
