@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+MINUTES ?= 5
 READY := $(VENV)/.ready
 # The gateway's processes run from here (see tests/support/compiled.py); tests and lints read the sources.
 COMPILED := $(CURDIR)/.compiled
@@ -11,7 +12,7 @@ COMPILED := $(CURDIR)/.compiled
 WITH_CONSUL = consul=$$(consul/get-consul) && CONSUL_BIN=$$consul
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long lint format bench model-check model-check-deep mutation lock clean
+.PHONY: help setup run test test-long lint format bench soak model-check model-check-deep mutation lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -50,6 +51,9 @@ format: $(READY) ## rewrite the sources as lint wants them
 bench: setup ## figures, each against something measured in the same run
 	@$(WITH_CONSUL); export CONSUL_BIN; set -e; for script in benchmarks/*.py; do \
 		echo "== $$script"; $(BIN)/python -m benchmarks.$$(basename $$script .py); done
+
+soak: setup ## a mixed load with every fault, for MINUTES=5; ARGS="--seed N --only TEXT"
+	@$(WITH_CONSUL) $(BIN)/python -m tests.soak --minutes $(MINUTES) $(ARGS)
 
 model-check: $(READY) ## the specification, by TLC (needs Java); ARGS="NAME …" for some of it
 	@$(BIN)/python -m specs.check $(ARGS)

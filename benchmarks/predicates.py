@@ -1,11 +1,12 @@
 """What predicates cost: each against a Python function written by hand for it, the most that one may cost, and matching
-in tables of routes that all have one.
+in tables of routes that all have one, which has to be as flat as without (`benchmarks.routing`).
 
 Run: python -m benchmarks.predicates
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,26 +14,23 @@ from random import Random
 from textwrap import shorten
 from typing import NamedTuple
 
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 
+from benchmarks import routing, steering
 from gateway.core.facts import RequestFacts
 from gateway.core.model import Backend, Match, PathKind, PathMatch, Route
 from gateway.core.predicate import PredicateError
-from gateway.core.routing import RoutingTable
-from gateway.discovery.predicates import compile_when
-from gateway.discovery.regex import compile_full_match
+from gateway.core.serving import Standing
+from gateway.core.steering import Steerer
+from gateway.discovery.predicates import compile_instances, compile_when
+from gateway.pipeline.stage import Call
 
 EVALUATIONS = 100_000
-SIZES = (10, 100, 1_000, 10_000)
-LOOKUPS = 20_000
 ROUNDS = 5
 
-HEADERS = CIMultiDictProxy(
-    CIMultiDict(
-        {"Host": "a.example.com", "Accept": "*/*", "User-Agent": "benchmark", "X-Tier": "gold", "X-Tenant": "acme"}
-    )
+REQUEST = RequestFacts(
+    "GET", "a.example.com", "/orders/1", "", routing.HEADERS, "10.1.2.3", "http", 1_795_615_382_000_000_000
 )
-REQUEST = RequestFacts("GET", "a.example.com", "/orders/1", "", HEADERS, "10.1.2.3", "http", 1_795_615_382_000_000_000)
 
 
 class Pair(NamedTuple):
@@ -66,6 +64,8 @@ DEAREST = (
     " || ".join(["request.headers.x.matches('a.{60}b')"] * 95),
 )
 
+DEAREST_OF_INSTANCES = " || ".join(["(request.headers.x + instance.id).matches('a.{60}b')"] * 60)
+
 
 def best_of(work: Callable[[], object], count: int) -> float:
     """Microseconds for each of `count`, the best of several rounds."""
@@ -85,11 +85,15 @@ def evaluation(holds: Callable[[RequestFacts], bool]) -> float:
     return best_of(work, EVALUATIONS)
 
 
-def dearest(predicate: str) -> float:
-    """On the largest head that a gateway takes by default: fields of up to 8 KiB, 64 KiB in all."""
+def largest() -> RequestFacts:
+    """The largest head that a gateway takes by default: fields of up to 8 KiB, 64 KiB in all."""
     headers = CIMultiDict({f"x-{number:0>125}": "a" * 380 for number in range(112)})
     headers["x"] = "".join(Random(7).choices("ac", k=8192))
-    facts = RequestFacts("GET", "a", "/", "", headers, "10.1.2.3")
+    return RequestFacts("GET", "a", "/", "", headers, "10.1.2.3")
+
+
+def dearest(predicate: str) -> float:
+    facts = largest()
     holds = compile_when(predicate).holds
 
     def work() -> None:
@@ -99,34 +103,21 @@ def dearest(predicate: str) -> float:
     return best_of(work, 1)
 
 
-def match(size: int) -> float:
-    routes = [
-        Route(
-            f"r{number}",
-            1,
-            (Backend("s"),),
-            (Match(path=PathMatch(PathKind.PREFIX, f"/team{number % 100}/service{number}")),),
-            when=PAIRS[0].predicate,
-        )
-        for number in range(size)
-    ]
-    table = RoutingTable(routes, compile_full_match, compile_when)
-    numbers = [step * 7919 % size for step in range(LOOKUPS)]
-    requests = [
-        RequestFacts("GET", "a", f"/team{number % 100}/service{number}/items", "", HEADERS, "10.1.2.3")
-        for number in numbers
-    ]
-    if any(table.match(request) is None for request in requests):
-        raise AssertionError(f"a request found no route among {size}")
-
-    def work() -> None:
-        for request in requests:
-            table.match(request)
-
-    return best_of(work, LOOKUPS)
+def dearest_of(count: int) -> float:
+    """Of one backend's `instances`, with so many of them."""
+    route = Route("r", 1, (Backend("orders", instances=DEAREST_OF_INSTANCES),))
+    standing = Standing(route.backends[0], steering.instances(count), frozenset())
+    call = Call(largest(), route, None, "/", "", [])
+    steerer = Steerer(compile_instances, lambda _: "", lambda *_: None)
+    return best_of(lambda: steerer.steer(call, [standing]), 1)
 
 
-def main() -> None:
+def with_when(number: int) -> Route:
+    path = PathMatch(PathKind.PREFIX, f"/team{number % 100}/service{number}")
+    return Route(f"r{number}", 1, (Backend("s"),), (Match(path=path),), when=PAIRS[0].predicate)
+
+
+def main() -> int:
     print(f"{'us':>8}{'by hand':>10}{'ratio':>8}  predicate")
     for pair in PAIRS:
         holds = compile_when(pair.predicate).holds
@@ -137,13 +128,11 @@ def main() -> None:
     print(f"\n{'ms':>8}  the dearest, on the largest head")
     for predicate in DEAREST:
         print(f"{dearest(predicate) / 1000:>8.2f}  {shorten(predicate, 110, placeholder=' …')}")
-    print(f"\n{'routes':>8}{'us/match':>10}{'ratio':>8}  each with `when`")
-    smallest = 0.0
-    for size in SIZES:
-        cost = match(size)
-        smallest = smallest or cost
-        print(f"{size:>8}{cost:>10.2f}{cost / smallest:>8.2f}")
+    for count in (1, 300, 1000):
+        print(f"{dearest_of(count) / 1000:>8.2f}  `instances` with {count} of them")
+    print(f"\n{'table':<24}{'routes':>8}{'us/match':>10}{'ratio':>8}")
+    return 0 if routing.is_flat(with_when, "each with `when`") else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,8 +11,8 @@ import os
 import re
 import socket
 import tomllib
-from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -27,7 +27,7 @@ from pydantic_settings import (
 
 ENVIRONMENT_PREFIX = "GATEWAY_"
 DEFAULT_FILE = Path("gateway.toml")
-NO_FLAG = frozenset({"consul_token"})
+NO_FLAG = frozenset({"admin_token", "consul_token"})
 """Secrets: process lists show flags."""
 
 Network = IPv4Network | IPv6Network
@@ -49,6 +49,26 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class KeyPair(NamedTuple):
+    """Files in PEM: a certificate with its chain, and its key."""
+
+    certificate: Path
+    key: Path
+
+    def __str__(self) -> str:
+        return f"{self.certificate}:{self.key}"
+
+
+def is_loopback(host: str) -> bool:
+    """Of an address, or of the name `localhost`; the empty host is all interfaces."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 _ALL_INTERFACES = frozenset({"0.0.0.0", "::"})  # noqa: S104 - never listened at
@@ -87,6 +107,20 @@ def parse_address(value: object) -> object:
     return Address(found[1] or found[2] or "", int(found[3]))
 
 
+def _address_or_off(value: object) -> object:
+    return None if value == "off" else parse_address(value)
+
+
+def parse_key_pair(value: object) -> object:
+    """`certificate.pem:key.pem`, or one file that holds both."""
+    if not isinstance(value, str):
+        return value
+    certificate, colon, key = value.partition(":")
+    if not certificate or (colon and not key) or ":" in key:
+        raise ValueError(f"{value!r} is not certificate.pem:key.pem, nor one file with both")
+    return KeyPair(Path(certificate), Path(key or certificate))
+
+
 def _split(value: object) -> object:
     return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
@@ -100,6 +134,9 @@ PositiveSize = Annotated[int, BeforeValidator(parse_size), Field(ge=1)]
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Endpoint = Annotated[Address, BeforeValidator(parse_address), PlainSerializer(str), NoDecode]
+EndpointOrOff = Annotated[Address | None, BeforeValidator(_address_or_off), NoDecode]
+KeyPairs = Annotated[tuple[Annotated[KeyPair, BeforeValidator(parse_key_pair)], ...], BeforeValidator(_split), NoDecode]
+Secret = Annotated[SecretStr, Field(min_length=16)]
 Names = Annotated[tuple[Annotated[str, Field(pattern=r"^[!-~]{1,128}$")], ...], BeforeValidator(_split), NoDecode]
 Networks = Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], BeforeValidator(_split), NoDecode]
 KeyPart = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
@@ -137,13 +174,47 @@ class Settings(BaseSettings):
         "host's name and the proxy port, so that it survives restarts.",
     )
 
-    listen: Endpoint = _setting(
+    listen: EndpointOrOff = _setting(
         ":8080",
         "Listeners",
-        "Where the proxy listens. Without a host: all interfaces in edge mode, loopback in sidecar mode.",
+        "Where the proxy listens. Without a host: all interfaces in edge mode, loopback in sidecar mode. `off`: "
+        "nowhere but at `tls_listen`.",
+    )
+    tls_listen: Endpoint | None = _setting(
+        None, "Listeners", "Where the proxy listens for TLS; without a host as `listen`. Unset: nowhere."
     )
     admin_listen: Endpoint = _setting(
-        "127.0.0.1:8081", "Listeners", "Where the admin surface listens. It has no authentication: keep it private."
+        "127.0.0.1:8081", "Listeners", "Where the admin surface listens. Beyond loopback it needs a token."
+    )
+    admin_token: Secret | None = _setting(
+        None,
+        "Listeners",
+        "Token that the admin surface asks for (`Authorization: Bearer`), but for `/healthz` and `/readyz`; 16 "
+        "characters at least. There is no flag for it: process lists show flags.",
+    )
+    admin_token_file: Path | None = _setting(None, "Listeners", "File with that token, read again when it changes.")
+
+    tls_certificates: KeyPairs = _setting(
+        (),
+        "TLS",
+        "Certificates for `tls_listen`, in PEM: `certificate.pem:key.pem`, several with commas between. A client gets "
+        "the first with the name that it asks for (SNI), or else the first. Files are read again when they change.",
+    )
+    tls_min_version: Literal["1.2", "1.3"] = _setting("1.2", "TLS", "Oldest version of TLS that is spoken.")
+    tls_client_ca: Path | None = _setting(
+        None,
+        "TLS",
+        "File of CA certificates. With it clients are asked for a certificate, which has to be of one of these; what "
+        "routes make of it says their `auth`.",
+    )
+    tls_client_crl: Path | None = _setting(
+        None,
+        "TLS",
+        "File of revocation lists: one of each CA that issues clients' certificates. A list that is out of date "
+        "refuses all of its CA's.",
+    )
+    tls_client_certificates: Literal["optional", "required"] = _setting(
+        "optional", "TLS", "Whether a client without a certificate is let in to the routes that ask for none."
     )
 
     consul_address: str | None = _setting(
@@ -226,11 +297,28 @@ class Settings(BaseSettings):
     max_connections: Positive = _setting(
         10000, "Limits", "Most client connections at once; above it the oldest idle one is closed.", "connections"
     )
+    max_connections_per_client: Annotated[int, Field(ge=0)] = _setting(
+        0,
+        "Limits",
+        "Most connections of one client address; above it its new ones are closed. 0: no limit. Does not hold for "
+        "`trusted_hops`, behind whom there are many.",
+        "connections",
+    )
+    max_in_flight: Positive = _setting(
+        5000,
+        "Limits",
+        "Most requests that wait for a response at once; above it new ones are answered 503 with `Retry-After` before "
+        "anything is done about them. Tunnels and responses that have begun do not count.",
+        "requests",
+    )
     keep_alive: Duration = _setting(75.0, "Limits", "How long an idle client connection is kept.", "s")
     max_line: PositiveSize = _setting(8190, "Limits", "Longest request line; longer ones are answered 414.", "bytes")
     max_field: PositiveSize = _setting(8190, "Limits", "Longest single header field; else 431.", "bytes")
     max_fields: Positive = _setting(128, "Limits", "Most header fields of a request; else 431.", "fields")
     max_head: PositiveSize = _setting(65536, "Limits", "Largest size of all header fields together; else 431.", "bytes")
+    max_response_head: PositiveSize = _setting(
+        262144, "Limits", "Largest size of all header fields of an instance's response; else 502.", "bytes"
+    )
     head_timeout: Duration = _setting(10.0, "Limits", "Time from the first byte of a request's head to its last.", "s")
     body_grace: Duration = _setting(
         5.0, "Limits", "How long a client that we wait for may be slow with its body, beyond `body_rate`.", "s"
@@ -238,7 +326,7 @@ class Settings(BaseSettings):
     body_rate: Rate = _setting(
         240.0, "Limits", "Slowest pace at which a client may send a body that we wait for.", "bytes/s"
     )
-    sticky_key: Annotated[SecretStr, Field(min_length=16)] | None = _setting(
+    sticky_key: Secret | None = _setting(
         None,
         "Identity",
         "Secret of at least 16 characters that the cookies of sticky routes are made with; the same for all gateways "
@@ -332,14 +420,18 @@ class Settings(BaseSettings):
         if self.id is not None:
             return self.id
         host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()).strip("-._") or "gateway"
-        return f"{host[:100]}-{self.listen.port}"
+        return f"{host[:100]}-{self.entrance.port}"
 
     @property
-    def listen_host(self) -> str | None:
+    def entrance(self) -> Address:
+        """Where the proxy listens; by TLS where it listens for nothing else."""
+        found = self.listen or self.tls_listen
+        assert found is not None, "`load` sees to it"
+        return found
+
+    def host_of(self, address: Address) -> str | None:
         """Host to bind the proxy to; None is all interfaces."""
-        if self.listen.host:
-            return self.listen.host
-        return "127.0.0.1" if self.mode == "sidecar" else None
+        return address.host or ("127.0.0.1" if self.mode == "sidecar" else None)
 
     @property
     def registered(self) -> Address:
@@ -347,7 +439,7 @@ class Settings(BaseSettings):
 
         A sidecar's is loopback: whoever finds it in the catalog asks the one beside himself.
         """
-        given = self.advertise or self.listen._replace(host=self.listen_host or "")
+        given = self.advertise or self.entrance._replace(host=self.host_of(self.entrance) or "")
         return given._replace(host="") if given.host in _ALL_INTERFACES else given
 
     def consul_environment(self, environment: Mapping[str, str]) -> dict[str, str]:
@@ -396,20 +488,47 @@ def load(flags: Mapping[str, object] | None = None, file: Path | None = None) ->
     in_file = _read(file or DEFAULT_FILE, required=file is not None)
     in_environment = EnvSettingsSource(Settings)()
     given = {name: value for name, value in (flags or {}).items() if value is not None}
+
+    def where(field: str) -> str:
+        if field in given:
+            return flag_name(field)
+        return environment_name(field) if field in in_environment else f"{file or DEFAULT_FILE}: {field}"
+
     try:
-        return Settings(**{**in_file, **in_environment, **given})
+        settings = Settings(**{**in_file, **in_environment, **given})
     except ValidationError as error:
-        problems = []
-        for problem in error.errors():
-            field = str(problem["loc"][0]) if problem["loc"] else ""
-            if field in given:
-                where = flag_name(field)
-            elif field in in_environment:
-                where = environment_name(field)
-            else:
-                where = f"{file or DEFAULT_FILE}: {field}"
-            problems.append(f"{where}: {_explain(field, problem['type'], problem['msg'])}")
+        found = [(str(each["loc"][0]) if each["loc"] else "", each["type"], each["msg"]) for each in error.errors()]
+        problems = [f"{where(field)}: {_explain(field, kind, message)}" for field, kind, message in found]
         raise SettingsError(list(dict.fromkeys(problems))) from None
+    conflicts = [f"{where(field)}: {problem}" for field, problem in _conflicts(settings)]
+    if conflicts:
+        raise SettingsError(conflicts)
+    return settings
+
+
+def _conflicts(settings: Settings) -> Iterator[tuple[str, str]]:
+    """What is wrong although each setting is right, by the setting to mend."""
+    if settings.tls_listen is None:
+        if settings.listen is None:
+            yield "listen", "`off` leaves nowhere to listen, unless tls_listen is set"
+        for name in ("tls_certificates", "tls_client_ca", "tls_client_crl"):
+            if getattr(settings, name):
+                yield name, "is of no use without tls_listen"
+    elif not settings.tls_certificates:
+        yield "tls_listen", "needs tls_certificates, at least one certificate.pem:key.pem"
+    elif settings.tls_listen == settings.listen:
+        yield "tls_listen", "is where listen is: give it a port of its own, or set listen to off"
+    if settings.tls_client_ca is None:
+        if settings.tls_client_crl is not None:
+            yield "tls_client_crl", "is of no use without tls_client_ca"
+        if settings.tls_client_certificates == "required":
+            yield "tls_client_certificates", "required needs tls_client_ca, to tell whose are taken"
+    token = settings.admin_token or settings.admin_token_file
+    if token is None and not is_loopback(settings.admin_listen.host):
+        needs = "is not loopback, and so needs a token: set admin_token_file, or listen at 127.0.0.1"
+        yield "admin_listen", f"{settings.admin_listen} {needs}"
+    if settings.admin_token and settings.admin_token_file:
+        yield "admin_token_file", "and admin_token are both set: which one is it?"
 
 
 def misspelt_environment(environment: Mapping[str, str]) -> list[str]:

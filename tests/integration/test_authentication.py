@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import os
 import subprocess
@@ -20,7 +21,7 @@ from tests.integration.conftest import StartGateway
 from tests.support.consul import ConsulAgent, ttl_check
 from tests.support.gateway_process import GatewayProcess, eventually
 from tests.support.serving import serving
-from tests.support.tokens import key_of, key_set, public, token
+from tests.support.tokens import encoded, key_of, key_set, public, signed, token
 
 COMMAND = Path(sys.executable).with_name("gateway")
 OLD, NEW = key_of("P-256"), key_of("RSA", 2)
@@ -56,9 +57,9 @@ class World:
         self.gateway = gateway
         self.issuer = issuer
 
-    async def route(self, name: str, auth: object) -> None:
+    async def route(self, name: str, auth: object, **policies: object) -> None:
         """Written and in force."""
-        document = {"match": {"path_prefix": f"/{name}"}, "backends": [{"service": "echo"}], "auth": auth}
+        document = {"match": {"path_prefix": f"/{name}"}, "backends": [{"service": "echo"}], "auth": auth, **policies}
         self.consul.admin.put(f"gateway/routes/{name}", document)
         await eventually(lambda: any(route["name"] == name for route in self.gateway.admin("/v1/routes")["routes"]))
 
@@ -191,6 +192,72 @@ async def test_api_keys(world: World) -> None:
     assert revoked.returncode == 0, revoked.stderr
     await world.until_status(401, "/keys", ("x-api-key", key))
     assert key not in world.gateway.log
+
+
+def attacks() -> dict[str, tuple[str, str]]:
+    """A token of each kind that somebody may try, and what the log has to say of it."""
+    head, body, signature = token("RS256", NEW, claims(), "new").split(".")
+    none = encoded(b'{"alg":"none","kid":"new"}')
+    confused = f"{encoded(json.dumps({'alg': 'HS256', 'kid': 'new'}).encode())}.{body}"
+    secret = NEW.as_bytes("PEM", private=False)  # type: ignore[union-attr] # of an RSA key
+    twice = json.dumps(claims()).encode()[:-1] + b',"sub":"root"}'
+    two_kids = b'{"alg":"RS256","kid":"other","kid":"new"}'
+    unknown = "no key is known that goes with its kid and alg"
+    return {
+        "alg none": (f"{none}.{body}.", "no algorithm that is known"),
+        "alg none, with a signature": (f"{none}.{body}.{signature}", "no algorithm that is known"),
+        "HS with the public key": (
+            f"{confused}.{encoded(hmac.digest(secret, confused.encode(), 'sha256'))}",
+            unknown,
+        ),
+        "a path as kid": (token("RS256", NEW, claims(), "../../../../dev/null"), unknown),
+        "SQL as kid": (token("RS256", NEW, claims(), "' UNION SELECT 'secret' --"), unknown),
+        "two kids": (signed(two_kids, json.dumps(claims()).encode(), "RS256", NEW), "each member once"),
+        "somebody else's key": (token("RS256", key_of("RSA", 3), claims(), "new"), "its signature is wrong"),
+        "expired": (token("RS256", NEW, claims(exp=1), "new"), "expired (exp)"),
+        "not valid yet": (token("RS256", NEW, claims(nbf=int(time.time()) + 100), "new"), "not valid yet (nbf)"),
+        "another audience": (token("RS256", NEW, claims(aud="users"), "new"), "for another audience (aud)"),
+        "another issuer": (token("RS256", NEW, claims(iss="https://evil.test"), "new"), "of another issuer (iss)"),
+        "oversized": (token("RS256", NEW, claims(more="x" * 2000), "new"), "longer than 2048 bytes"),
+        "claims twice": (signed(b'{"alg":"RS256","kid":"new"}', twice, "RS256", NEW), "each member once"),
+        "nothing of it": (f"{head}.{body}", "the token is refused"),
+    }
+
+
+async def test_tokens_that_somebody_made_up(world: World, tmp_path: Path) -> None:
+    keys = json.loads(key_set(public(NEW, kid="new")))
+    jwt = {"jwks": keys, "issuer": "https://issuer.test", "audiences": ["orders"], "max_size": "2KiB"}
+    await world.route("orders", {"jwt": jwt})
+    assert (await world.ask("/orders", bearer(token("RS256", NEW, claims(), "new")))).status == 200
+    wanted = {}
+    for name, (given, reason) in attacks().items():
+        seen = await world.ask("/orders", bearer(given))
+        assert seen.status == 401, name
+        assert seen.answer.keys() == {"type", "title", "status", "request_id"}, name
+        assert seen.answer_headers["WWW-Authenticate"] == 'Bearer realm="gateway", error="invalid_token"'
+        wanted[seen.answer["request_id"]] = reason
+    seen = await world.ask("/orders", bearer(token("RS256", NEW, claims(more="x" * 9000), "new")))
+    assert seen.status == 431, "longer than any header may be"
+    access = tmp_path / "access.log"
+    await eventually(lambda: len(access.read_text().splitlines()) == len(wanted) + 2)
+    *lines, last = [json.loads(line) for line in access.read_text().splitlines()[1:]]
+    assert last["reason"] == "headers_too_large"
+    told = {line["request_id"]: line["detail"] for line in lines}
+    assert {id_: reason for id_, reason in wanted.items() if reason not in told[id_]} == {}
+
+
+async def test_whom_two_issuers_call_the_same_are_counted_apart(world: World, tmp_path: Path) -> None:
+    ours, theirs = claims(), claims(iss="https://partner.test")
+    auth = {"jwt": {"jwks": json.loads(OLD_SET), "issuer": [ours["iss"], theirs["iss"]], "audiences": ["orders"]}}
+    await world.route("both", auth, limits={"rate": "2/d by credential"}, require='identity.owner == "alice"')
+    taken = [(await world.ask("/both", bearer(token("ES256", OLD, theirs, "old")))).status for _ in range(3)]
+    assert taken == [200, 200, 429]
+    assert (await world.ask("/both", bearer(token("ES256", OLD, ours, "old")))).status == 200
+
+    await eventually(lambda: len((tmp_path / "access.log").read_text().splitlines()) == 4)
+    lines = [json.loads(line) for line in (tmp_path / "access.log").read_text().splitlines()]
+    assert {line["identity"] for line in lines} == {"jwt:alice"}
+    assert [line["issuer"] for line in lines] == ["https://partner.test"] * 3 + ["https://issuer.test"]
 
 
 async def test_basic_and_several_at_once(world: World) -> None:

@@ -119,6 +119,18 @@ def test_a_route_that_answers_itself_is_listed(run: Run, consul: dict[str, str],
     assert re.search(rf"^own +\d+ +/… → {shown} +accepted", run("routes", "list", **consul).stdout, re.MULTILINE)
 
 
+def test_conditions_and_fallbacks_are_listed(run: Run, consul: dict[str, str]) -> None:
+    document = b"""
+    when: request.method == "GET"
+    backends:
+      - {service: a, instances: instance.health == "passing", tags: [x]}
+      - {service: b, fallback: true}
+    """
+    assert run("routes", "put", "own", "-", stdin=document, **consul).returncode == 0
+    listed = run("routes", "list", **consul).stdout
+    assert re.search(r"^own +\d+ +/… \+when → a\[x,instances\], else b +accepted", listed, re.MULTILINE)
+
+
 def test_service_policies_too(run: Run, consul: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "orders.yaml"
     file.write_text("circuit: {mode: shadow}\nin_flight_per_instance: 1\n")
@@ -200,7 +212,7 @@ def test_status_shows_a_running_gateway(run: Run, running: GatewayProcess, consu
     assert re.search(r"^service:orders +live +\d", told.stdout, re.MULTILINE)
     assert "1 routes in force, 1 keys rejected." in told.stdout
     assert f"{consul['GATEWAY_PREFIX']}/routes/bad:1:1: backends: " in told.stdout
-    by_setting = run("status", "--json", GATEWAY_ADMIN_LISTEN=f":{running.admin_port}")
+    by_setting = run("status", "--json", GATEWAY_ADMIN_LISTEN=f"127.0.0.1:{running.admin_port}")
     assert json.loads(by_setting.stdout)["readyz"]["ready"] is True
 
 

@@ -190,3 +190,9 @@ async def test_a_client_that_leaves_while_the_service_is_asked_leaves_nothing_be
     await eventually(lambda: in_flight not in world.gateway.text("/v1/circuits").replace(" ", ""))
     world.authoriser.gate.set()
     assert (await world.ask(authorization="token ann"))[0] == 200
+
+
+async def test_defaults_that_would_ask_the_gateway_itself_are_rejected(world: World, dev_consul: ConsulAgent) -> None:
+    dev_consul.admin.put("gateway/defaults", {"route": {"auth": {"external": {"service": "gateway"}}}})
+    await eventually(lambda: "would go in a circle" in world.gateway.log, what="the verdict is told")
+    assert world.gateway.metric("gateway_keys_rejected") >= 1

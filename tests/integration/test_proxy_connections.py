@@ -2,21 +2,16 @@
 
 import asyncio
 import socket
-import ssl
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-import trustme
 
 from gateway.core.model import (
     Connect,
-    ConnectTls,
     FailureKind,
     Instance,
     InstanceKey,
-    Outcome,
     RetryPolicy,
     ServicePolicy,
 )
@@ -173,41 +168,3 @@ async def test_new_connect_settings_make_new_connections() -> None:
         proxy.conductor.apply_policies({"orders": ServicePolicy("orders", 2, connect=Connect(timeout=1.5))})
         assert (await proxy.ask()).status == 200
         assert upstream.connections == 2
-
-
-@pytest.mark.parametrize("verify", ["trusted", "unverified", "stranger", "other name", "missing file"])
-async def test_tls_to_the_instance(verify: str, tmp_path: Path) -> None:
-    ca = trustme.CA()
-    ca_file = tmp_path / "ca.pem"
-    ca.cert_pem.write_to_path(ca_file)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ca.issue_cert("orders.internal").configure_cert(context)
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(OK)
-            await reader.read()
-        except (asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
-            pass
-        writer.close()
-
-    tls = {
-        "trusted": ConnectTls(server_name="orders.internal", ca_file=str(ca_file)),
-        "unverified": ConnectTls(verify=False),
-        "stranger": ConnectTls(server_name="orders.internal"),
-        "other name": ConnectTls(server_name="users.internal", ca_file=str(ca_file)),
-        "missing file": ConnectTls(ca_file=str(tmp_path / "none.pem")),
-    }[verify]
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    async with server:
-        instance = Instance(KEY, "orders", "127.0.0.1", server.sockets[0].getsockname()[1])
-        policy = ServicePolicy("", connect=Connect(timeout=2, tls=tls))
-        async with running_proxy(instance, route=ONCE, policy=policy) as proxy:
-            response = await proxy.ask()
-            if verify in ("trusted", "unverified"):
-                assert response.status == 200
-            else:
-                assert response.status == 502
-                assert (await proxy.record()).trace[0].result == FailureKind.CONNECT_FAILURE.value
-        assert proxy.outcome(Outcome.RESPONDED) == int(response.status == 200)

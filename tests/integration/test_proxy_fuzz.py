@@ -11,19 +11,21 @@ from tests.support.proxies import running_proxy
 from tests.support.upstreams import Exchange, LiteralClient, Response, ScriptedUpstream
 
 LENIENT = ServicePolicy("", connect=Connect(timeout=2.0), circuit=CircuitPolicy(mode=CircuitMode.OFF))
+KEY = b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+ACCEPT = b"Sec-WebSocket-Accept: ICX+Yqv66kxgM0FcWaLWlFLwTAI=\r\n"
 REQUESTS = [
     b"GET /a/b?c=d HTTP/1.1\r\nHost: gateway.test\r\nAccept: */*\r\nCookie: a=b; c=d\r\n\r\n",
     b"POST /a HTTP/1.1\r\nHost: gateway.test:8080\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello",
     b"PUT /%7Ea/../b HTTP/1.1\r\nHost: [::1]:80\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nhi\r\n0\r\nX: y\r\n\r\n",
     b"GET http://gateway.test/a HTTP/1.1\r\nHost: gateway.test\r\nConnection: close, X-A\r\nX-A: 1\r\n\r\n",
     b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: x\r\n\r\n\x81\x02h",
+    b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" + KEY + b"\r\n\x81\x02h",
     b'GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.1.1.1\r\nForwarded: for=_x;by="[::1]"\r\nVia: 1.1 x\r\n\r\n',
 ]
 RESPONSES = [
     b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n\x81\x02hi",
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" + ACCEPT + b"\r\n\x81\x02hi",
     b"HTTP/1.0 404 Not Found\r\nConnection: close\r\n\r\nnothing",
     b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\nVia: 1.1 x\r\n\r\n",
 ]

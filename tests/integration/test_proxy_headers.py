@@ -93,7 +93,7 @@ async def test_an_upgrade_decides_whatever_else_is_sent(more: tuple[str, ...]) -
     matches = (Match(headers=(ValueMatch("upgrade", ValueKind.PRESENT),)),)
     nobody = Networks(deny=(ip_network("127.0.0.0/8"),))
     closed = replace(DEFAULT_ROUTE, name="closed", matches=matches, networks=nobody)
-    lines = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: x", *more)
+    lines = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", *more)
     async with ScriptedUpstream() as upstream, running_proxy(upstream, route=[DEFAULT_ROUTE, closed]) as proxy:
         assert (await proxy.ask(request("/", *lines))).status == 403
         assert not upstream.requests

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.certificates import Authority
 from tests.support.upstreams import OK, Exchange, LiteralClient, ScriptedUpstream, read_body, request
 
+NAME = "shop.test"
 MIB = 2**20
 BLOCK = b"x" * MIB
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
@@ -30,14 +33,16 @@ class GatewayProcess:
 
 
 @asynccontextmanager
-async def gateway_process(upstream: ScriptedUpstream) -> AsyncIterator[GatewayProcess]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.support.proxy_process", str(upstream.port), stdout=asyncio.subprocess.PIPE
-    )
+async def gateway_process(
+    upstream: ScriptedUpstream, *certificate: Path, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[GatewayProcess]:
+    """With a certificate it speaks TLS, and `tls` is a client's."""
+    arguments = ["-m", "tests.support.proxy_process", str(upstream.port), *map(str, certificate)]
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     try:
         port = int(await asyncio.wait_for(process.stdout.readline(), 30))
-        async with await LiteralClient.connect(port) as client:
+        async with await LiteralClient.connect(port, tls=tls, name=None if tls is None else NAME) as client:
             await client.ask(request("/warm-up"))
         yield GatewayProcess(process.pid, port)
     finally:
@@ -137,5 +142,27 @@ async def test_a_hundred_clients_that_do_not_read() -> None:
             await client.say(request("/down"))
         await asyncio.sleep(3)
         assert gateway.memory("VmHWM") - before < 100 * MIB
+        for client in clients:
+            client.writer.transport.abort()
+
+
+async def test_a_thousand_idle_connections_by_tls(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair, both, tls = authority.pair(NAME), tmp_path / "both.pem", authority.trusting()
+    both.write_bytes(pair.certificate.read_bytes() + pair.key.read_bytes())
+    async with ScriptedUpstream() as upstream, gateway_process(upstream, both, tls=tls) as gateway:
+        before = gateway.memory()
+        clients = [await LiteralClient.connect(gateway.port, tls=tls, name=NAME) for _ in range(1000)]
+        for client in clients:
+            assert (await client.ask(request())).status == 200
+        each = (gateway.memory() - before) / len(clients)
+        print(f"an idle connection by TLS costs {each / 1024:.0f} KiB")
+        assert each < 150 * 1024
+        for client in clients:
+            await client.say(request("/", method="PUT", body=bytes(MIB)))
+            assert (await client.response()).status == 200
+        each = (gateway.memory() - before) / len(clients)
+        print(f"one that has carried a large body {each / 1024:.0f} KiB")
+        assert each < MIB
         for client in clients:
             client.writer.transport.abort()

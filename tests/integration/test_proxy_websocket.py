@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import WSMsgType, web
 
-from gateway.core.model import Instance, InstanceKey, Outcome, Timeouts
+from gateway.core.model import Instance, InstanceKey, Outcome, RetryPolicy, Timeouts
 from tests.support.proxies import DEFAULT_ROUTE, RunningProxy, running_proxy
 from tests.support.upstreams import Exchange, ScriptedUpstream, request, saying
 
@@ -20,9 +20,11 @@ UPGRADE = (
     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
 )
 SWITCH = (
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n"
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: ICX+Yqv66kxgM0FcWaLWlFLwTAI=\r\n\r\n"
 )
 
+ONCE = replace(DEFAULT_ROUTE, retry=RetryPolicy(attempts=1))
 WsHandler = Callable[[web.WebSocketResponse], Awaitable[None]]
 
 
@@ -148,7 +150,7 @@ async def test_bytes_right_behind_the_handshake_pass_unchanged() -> None:
         assert head.status == 101
         assert head.value("upgrade") == "websocket"
         assert head.value("connection") == "Upgrade"
-        assert head.value("sec-websocket-accept") == "x"
+        assert head.value("sec-websocket-accept") == "ICX+Yqv66kxgM0FcWaLWlFLwTAI="
         assert await client.rest() == b"\x81\x02hi\x82\x02ok"
         assert upstream.last.value("connection") == "Upgrade"
         assert upstream.last.value("upgrade") == "websocket"
@@ -242,3 +244,21 @@ async def test_a_side_that_does_not_read_holds_the_other_back() -> None:
             assert before < 50_000_000
             await client.reader.readexactly(20_000_000)
         await upstream.left.wait()
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        b"",
+        b"Sec-WebSocket-Accept: x\r\n",
+        b"Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAA==\r\n",
+        b"Sec-WebSocket-Accept: icx+yqv66kxgm0fcwalwlflwtai=\r\n",
+    ],
+    ids=["none", "nonsense", "the key", "in lower case"],
+)
+async def test_no_tunnel_to_an_instance_that_did_not_read_the_handshake(accept: bytes) -> None:
+    """RFC 6455 §4.1: or else what the client says next would be requests to it, which nobody has seen."""
+    switch = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" + accept + b"\r\n"
+    async with ScriptedUpstream(saying(switch)) as upstream, running_proxy(upstream, route=ONCE) as proxy:
+        assert (await proxy.ask(request("/", *UPGRADE))).status == 502
+        assert len(upstream.requests) == 1

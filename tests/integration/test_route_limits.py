@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 from itertools import count
 
 import aiohttp
@@ -38,6 +39,9 @@ class World:
         document = {"hostnames": [host, "127.0.0.1"], "backends": [{"service": "orders"}], **policies}
         self._agent.admin.put("gateway/routes/orders", document)
         await eventually(lambda: host in self.gateway.text("/v1/routes"))
+
+    def put_defaults(self, **parts: object) -> None:
+        self._agent.admin.put("gateway/defaults", parts)
 
     async def ask(self, method: str = "GET", **headers: str) -> tuple[int, Mapping[str, str]]:
         async with (
@@ -118,6 +122,55 @@ async def test_a_routes_limit_of_header_size(world: World) -> None:
     await world.put(limits={"header": "1KiB"})
     assert await world.statuses(1, **{"X-Large": "a" * 500}) == [200]
     assert await world.statuses(1, **{"X-Large": "a" * 1100}) == [431]
+
+
+async def test_a_routes_limit_of_body_size(world: World) -> None:
+    async def chunked(size: int) -> AsyncIterator[bytes]:
+        yield b"a" * size
+
+    await world.put(limits={"body": "1KiB"})
+    async with aiohttp.ClientSession() as session:
+        for body, expected in ((b"a" * 1024, 200), (b"a" * 1025, 413), (chunked(1024), 200), (chunked(1025), 413)):
+            async with session.post(world.gateway.url, data=body) as response:
+                assert response.status == expected
+    assert world.gateway.metric("gateway_refusals_total", reason="body_too_large") == 2
+
+
+async def test_a_routes_limit_of_requests_at_once(world: World) -> None:
+    await world.put(limits={"in_flight": 2, "queue": 1, "queue_timeout": "30s"})
+    await world.instance.mode_async(answer="hang")
+    served = [asyncio.create_task(world.ask()) for _ in range(2)]
+    await eventually(lambda: world.instance.stats()["running"] == 2)
+    waiting = asyncio.create_task(world.ask())
+    await eventually(lambda: world.gateway.metric("gateway_route_queued", route="orders") == 1)
+    assert world.gateway.metric("gateway_route_in_flight", route="orders") == 2
+    assert (await world.ask())[0] == 503, "there is room for one to wait"
+    assert world.instance.stats()["running"] == 2
+    await world.instance.mode_async(answer="ok")
+    served[0].cancel()
+    assert (await waiting)[0] == 200
+    served[1].cancel()
+    await asyncio.gather(*served, return_exceptions=True)
+    assert world.gateway.metric("gateway_refusals_total", reason="queue_full") == 1
+
+
+async def test_limits_networks_and_cors_of_the_defaults(world: World) -> None:
+    policies = {
+        "limits": {"rate": "1/h", "header": "1KiB"},
+        "networks": {"deny": ["192.0.2.0/24"]},
+        "cors": {"origins": [APP]},
+    }
+    world.put_defaults(route=policies)
+    await world.put()
+    assert (await world.ask(**{"X-Forwarded-For": "192.0.2.1"}))[0] == 403
+    assert (await world.ask(**{"X-Large": "a" * 1100}))[0] == 431
+    status, fields = await world.ask(Origin=APP)
+    assert (status, fields["Access-Control-Allow-Origin"]) == (200, APP)
+    assert await world.statuses(1) == [429]
+    await world.put(limits={"rate": [], "header": "0B"}, networks={"deny": []}, cors={"origins": []})
+    status, fields = await world.ask(Origin=APP, **{"X-Forwarded-For": "192.0.2.1", "X-Large": "a" * 1100})
+    assert (status, "Access-Control-Allow-Origin" in fields) == (200, False), "a route may say otherwise"
+    assert await world.statuses(2) == [200, 200]
 
 
 async def test_networks_let_in_and_keep_out(world: World) -> None:

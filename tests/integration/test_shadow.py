@@ -53,7 +53,11 @@ class World:
     def put(self, **shadow: object) -> None:
         document = {
             "backends": [{"service": "orders"}],
-            "filters": [{"strip_prefix": "/api"}, {"request_headers": {"set": {"x-edited": "1"}}}],
+            "filters": [
+                {"strip_prefix": "/api"},
+                {"host": "service"},
+                {"request_headers": {"set": {"x-edited": "1", "x-instance": "${instance.id}"}}},
+            ],
             "shadow": {"service": "orders-next", **shadow},
         }
         self.consul.admin.put("gateway/routes/orders", document)
@@ -107,12 +111,9 @@ async def test_a_copy_is_what_the_instance_got(world: World) -> None:
     assert (await world.ask("POST", b"body"))[0] == 200
     await eventually(lambda: world.counted("answered") == 2)
     for original, copy in zip(world.orders.seen, world.shadow.seen, strict=True):
-        assert (copy.method, copy.target, copy.host, copy.body) == (
-            original.method,
-            original.target,
-            original.host,
-            original.body,
-        )
+        assert (copy.method, copy.target, copy.body) == (original.method, original.target, original.body)
+        for seen, service in ((original, "orders"), (copy, "orders-next")):
+            assert (seen.host, seen.headers["x-instance"]) == (service, service), "each is told its own"
         assert copy.headers["x-gateway-shadow"] == "true"
         assert "x-gateway-shadow" not in original.headers
         assert copy.headers["x-edited"] == copy.headers["x-a"].replace("b", "1") == "1"

@@ -69,7 +69,7 @@ def metadata(gateway: GatewayProcess, instance: str) -> Mapping[str, str]:
 
 
 async def test_the_nearest_region_and_what_a_change_of_metadata_does(
-    dev_consul: ConsulAgent, start_gateway: StartGateway, registered: Register
+    dev_consul: ConsulAgent, start_gateway: StartGateway, registered: Register, tmp_path: Path
 ) -> None:
     for name, region in (("eu-1", "eu"), ("eu-2", "eu"), ("us-1", "us")):
         registered("orders", name, region=region)
@@ -83,7 +83,8 @@ async def test_the_nearest_region_and_what_a_change_of_metadata_does(
     put("gateway/routes/any", {"match": {"path_prefix": "/any"}, "backends": [backend]})
     rather = {"service": "orders", "prefer": near}
     put("gateway/routes/rather", {"match": {"path_prefix": "/rather"}, "backends": [rather]})
-    gateway = start_gateway(dev_consul.environment)
+    access = tmp_path / "access.log"
+    gateway = start_gateway(dev_consul.environment, access_log=access)
 
     eu, us, jp = ({"X-Region": region} for region in ("eu", "us", "jp"))
     assert await answers(gateway, 10, path="/near", headers=eu) == {"eu-1": 5, "eu-2": 5}
@@ -91,6 +92,8 @@ async def test_the_nearest_region_and_what_a_change_of_metadata_does(
     assert await answer(gateway, "/near", headers=jp) == "no_healthy_instance"
     assert await answer(gateway, "/near") == "no_healthy_instance", "an absent header excludes all"
     assert gateway.metric("gateway_predicate_errors_total", route="near", where="instances") == 3
+    why = "no instance for which a backend's instances holds may be picked"
+    await eventually(lambda: access.read_text().count(why) == 2)
     for path in ("/any", "/rather"):
         assert await answers(gateway, 4, path=path, headers=us) == {"us-1": 4}
         assert len(await answers(gateway, 6, path=path, headers=jp)) == 3

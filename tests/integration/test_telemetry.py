@@ -1,5 +1,5 @@
 """Traces and the access log of a whole gateway on a real Consul: a collector that decodes what it is sent, one that is
-dead, and one that hangs."""
+dead, and one that hangs; a disk that is full."""
 
 from __future__ import annotations
 
@@ -161,6 +161,8 @@ async def test_a_request_is_told_in_spans_and_line_without_its_credentials(
         "x-api-key": "***",
         "referer": "https://x/?token=***",
     }
+    assert (line["route"], line["service"], line["instance"].rpartition("/")[2]) == ("all", "orders", "orders-1")
+    assert (line["outcome"], line["status"], line["attempts"]) == ("responded", 200, 1)
     assert 0 < line["connect"] < line["first_byte"] < line["duration"]
     assert line["queue"] == 0, "it did not have to wait"
     assert 0 <= line["view_age"] < 60
@@ -240,6 +242,21 @@ async def test_a_collector_that_is_dead_or_hangs_fails_no_request(
     assert gateway.log.count("Spans cannot be delivered") == 1
     await asyncio.to_thread(gateway.stop)
     assert "Traceback" not in gateway.log
+
+
+async def test_a_full_disk_of_the_access_log_fails_no_request(
+    dev_consul: ConsulAgent, start_gateway: StartGateway, instance: Instance, tmp_path: Path
+) -> None:
+    access = tmp_path / "access.log"
+    access.symlink_to("/dev/full")
+    gateway = await asyncio.to_thread(start_gateway, dev_consul.environment, access_log=access)
+    assert [await ask(gateway) for _ in range(REQUESTS)] == [200] * REQUESTS
+    await eventually(lambda: gateway.metric("gateway_log_lines_dropped_total") == REQUESTS, what="all are counted")
+    assert gateway.log.count("The access log cannot be written") == 1
+    access.unlink()  # there is room again
+    assert await ask(gateway, "/again") == 200
+    await eventually(lambda: access.exists() and "/again" in access.read_text(), what="it is written again")
+    assert gateway.metric("gateway_log_lines_dropped_total") == REQUESTS
 
 
 async def _hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

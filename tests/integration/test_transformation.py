@@ -119,3 +119,35 @@ async def test_a_route_becomes_a_redirect_and_a_response_while_it_serves(
             dev_consul.admin.put(key, {"backends": BACKENDS})
             while await status() != 200:
                 await asyncio.sleep(0.02)
+
+
+async def test_filters_of_the_defaults(dev_consul: ConsulAgent, start_gateway: StartGateway) -> None:
+    nosniff = {"response_headers": {"set": {"x-content-type-options": "nosniff"}}}
+    hidden = {"request_headers": {"remove": ["x-internal"]}}
+    dev_consul.admin.put("gateway/defaults", {"route": {"filters": [hidden, nosniff]}})
+    for name, own in (("plain", {}), ("own", {"filters": [{"strip_prefix": "/own"}]}), ("none", {"filters": []})):
+        dev_consul.admin.put(
+            f"gateway/routes/{name}", {"match": {"path_prefix": f"/{name}"}, "backends": BACKENDS, **own}
+        )
+    dev_consul.admin.put("gateway/routes/answer", {"match": {"path_prefix": "/answer"}, "respond": {"body": "hi"}})
+    async with ScriptedUpstream(name="a") as upstream:
+        await asyncio.to_thread(_register, dev_consul, upstream, "z1")
+        gateway = await asyncio.to_thread(start_gateway, dev_consul.environment)
+        async with aiohttp.ClientSession(gateway.url) as session:
+
+            async def edited(path: str) -> bool:
+                async with session.get(path, headers={"x-internal": "1"}) as response:
+                    assert response.status == 200
+                    return "x-content-type-options" in response.headers
+
+            assert await edited("/plain")
+            assert upstream.last.values("x-internal") == []
+            assert not await edited("/own")
+            assert (upstream.last.target, upstream.last.values("x-internal")) == ("/", ["1"])
+            assert not await edited("/none")
+            assert await edited("/answer")
+
+            dev_consul.admin.put("gateway/defaults", {"route": {"filters": []}})
+            async with asyncio.timeout(10):
+                while await edited("/plain"):
+                    pass

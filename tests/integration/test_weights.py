@@ -57,6 +57,26 @@ async def test_two_backends_share_by_weight_and_an_empty_one_gives_its_share_awa
     assert Counter(await _answers(gateway, 20)) == {"stable": 20}
 
 
+async def test_a_canary_by_tag_and_metadata(
+    dev_consul: ConsulAgent, start_gateway: StartGateway, start_instance: StartInstance
+) -> None:
+    for name, tags, region in (
+        ("stable-1", ["stable"], "eu"),
+        ("stable-2", ["stable"], "us"),
+        ("canary-eu", ["canary", "next"], "eu"),
+        ("canary-us", ["canary", "next"], "us"),
+    ):
+        port = start_instance(name).port
+        dev_consul.admin.register("orders", port, id=name, tags=tags, meta={"region": region})
+    backends = [
+        {"service": "orders", "weight": 95, "tags": ["stable"]},
+        {"service": "orders", "weight": 5, "tags": ["canary", "next"], "meta": {"region": "eu"}},
+    ]
+    dev_consul.admin.put("gateway/routes/orders", {"backends": backends})
+    gateway = start_gateway(dev_consul.environment)
+    assert Counter(await _answers(gateway, 200)) == {"stable-1": 95, "stable-2": 95, "canary-eu": 10}
+
+
 def _weight(gateway: GatewayProcess, instance: str) -> int:
     for service in gateway.admin("/v1/services")["services"]:
         for row in service["instances"]:

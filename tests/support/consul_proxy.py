@@ -75,9 +75,14 @@ async def consul_proxy(agent: ConsulAgent) -> AsyncIterator[ConsulProxy]:
             if "X-Consul-Token" in request.headers:
                 headers["X-Consul-Token"] = request.headers["X-Consul-Token"]
             url = agent.http_addr + request.raw_path
-            async with session.request(request.method, url, data=data or None, headers=headers) as answer:
-                kept = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
-                reply = Reply(request.path, answer.status, kept, await answer.read())
+            try:
+                async with session.request(request.method, url, data=data or None, headers=headers) as answer:
+                    kept = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
+                    reply = Reply(request.path, answer.status, kept, await answer.read())
+            except aiohttp.ClientError:  # no agent: no answer
+                if request.transport is not None:
+                    request.transport.abort()
+                return web.Response()
             if proxy.fault is not None:
                 reply = proxy.fault(reply)
                 proxy.spoilt += 1

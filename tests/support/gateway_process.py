@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from tests.support import compiled
 from tests.support.ports import free_port
@@ -49,6 +49,8 @@ class GatewayProcess:
             **{f"GATEWAY_{name.upper()}": str(value) for name, value in given.items()},
             **consul,
         }
+        token = settings.get("admin_token")
+        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -97,7 +99,8 @@ class GatewayProcess:
                 return error.code
 
     def text(self, path: str) -> str:
-        with urlopen(f"http://127.0.0.1:{self.admin_port}{path}", timeout=10) as response:
+        asked = Request(f"http://127.0.0.1:{self.admin_port}{path}", headers=self._headers)
+        with urlopen(asked, timeout=10) as response:
             text: str = response.read().decode()
             return text
 

@@ -8,8 +8,8 @@ Control is not counted: `GET /_control/stats`, `POST /_control/mode?answer=ANSWE
 `GET /_control/health` (200 while `answer` is ok). `ANSWER` is `ok`, `fail` (500), `hang` (nothing), `cut` (head and
 half the body, then a reset) or `trickle` (a byte of the body every 50 ms).
 
-Some paths are answered in their own way while `answer` is ok: `…/download/BYTES`, `…/events/COUNT` (an event each
-50 ms) and `…/echo` (a WebSocket, if asked for one).
+Some paths are answered in their own way while `answer` is `ok` or `trickle`: `…/download/BYTES`, `…/events/COUNT` (an
+event each 50 ms) and `…/echo` (a WebSocket, if asked for one).
 """
 
 from __future__ import annotations
@@ -83,11 +83,12 @@ class Instance:
         if pause:
             await _pause(pause, reader)
         *_, kind, last = ["", *urlsplit(target).path.split("/")]
-        if answer == "ok" and kind == "download":
+        usual = answer in ("ok", "trickle")
+        if usual and kind == "download":
             await _download(writer, int(last))
-        elif answer == "ok" and kind == "events":
+        elif usual and kind == "events":
             await _events(writer, int(last))
-        elif answer == "ok" and last == "echo" and "upgrade" in headers:
+        elif usual and last == "echo" and "upgrade" in headers:
             await _echo(headers, reader, writer)
         else:
             body = {"instance": self.name, "method": method, "target": target}

@@ -24,8 +24,9 @@ from gateway.pipeline.sticky_cookie import StickyCookies
 TAG = tagger(b"a key of 24 bytes or more")
 
 
-def all_stages(clock: Callable[[], float], *, rate_keys: int = 1000) -> Pipelines:
-    authenticators = Authenticators(_fetch_nothing, Time(clock, time.time, asyncio.sleep, random.random), _ask_nobody)
+def all_stages(clock: Callable[[], float], *, rate_keys: int = 1000, certificates: bool = False) -> Pipelines:
+    times = Time(clock, time.time, asyncio.sleep, random.random)
+    authenticators = Authenticators(_fetch_nothing, times, _ask_nobody, certificates=certificates)
     authorisation = Authorisation(compile_require, _told_nobody)
     rates, sticky = RateLimits(clock, rate_keys), StickyCookies(TAG)
     shadowings = Shadowings(random.random, _copy_nothing, lambda *_: None)

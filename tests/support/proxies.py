@@ -14,11 +14,14 @@ from gateway.discovery.addresses import AddressPolicy
 from gateway.journal.monitor import Monitor
 from gateway.journal.properties import Violation
 from gateway.journal.stream import EventStream
+from gateway.pipeline.stage import Pipelines
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.listener import Listener
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.pooled_upstream import PooledUpstream
 from gateway.proxy.records import RequestRecord
+from gateway.proxy.server_certificates import ServerCertificates
+from gateway.proxy.sockets import bind
 from tests.support.pipelines import all_stages
 from tests.support.upstreams import LiteralClient, Response, ScriptedUpstream, request
 
@@ -59,9 +62,10 @@ class RunningProxy:
         self.listener = listener
         self.records = records
         self.port = listener.port
+        self.tls_port = listener.tls_port
 
-    async def connect(self, **settings: int) -> LiteralClient:
-        return await LiteralClient.connect(self.port, **settings)
+    async def connect(self, *, limit: int = 2**16) -> LiteralClient:
+        return await LiteralClient.connect(self.port, limit=limit)
 
     async def ask(self, data: bytes | None = None, *, method: str = "GET") -> Response:
         """One exchange on a connection of its own."""
@@ -88,8 +92,11 @@ async def running_proxy(
     policy: ServicePolicy | None = None,
     options: ProxyOptions = OPTIONS,
     addresses: AddressPolicy = AddressPolicy(),  # noqa: B008 - it never changes
+    certificates: ServerCertificates | None = None,
+    pipelines: Pipelines | None = None,
 ) -> AsyncIterator[RunningProxy]:
-    """Every upstream is an instance of its service; the policy is for each of them."""
+    """Every upstream is an instance of its service; the policy is for each of them. With `certificates` it listens for
+    TLS as well. `pipelines` are by default those of a gateway."""
     loop = asyncio.get_running_loop()
     violations: list[Violation] = []
     events = EventStream([Monitor(violations.append)])
@@ -109,8 +116,10 @@ async def running_proxy(
         conductor.apply_view(service, [each for each in instances if each.service == service])
     upstream = PooledUpstream(options, addresses.check)
     records = Records()
-    pipelines = all_stages(loop.time)
-    listener = Listener(conductor, pipelines, upstream, options, records)
+    pipelines = pipelines or all_stages(loop.time, certificates=certificates is not None)
+    if certificates is not None:
+        options = replace(options, tls_socket=bind("127.0.0.1", 0, "--tls-listen"))
+    listener = Listener(conductor, pipelines, upstream, options, records, certificates)
     await listener.start()
     try:
         yield RunningProxy(core, conductor, upstream, listener, records)

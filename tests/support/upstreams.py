@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -102,13 +103,14 @@ class ScriptedUpstream:
     connections: int = 0
     open_connections: int = 0
     port: int = 0
+    tls: ssl.SSLContext | None = None
 
     async def __aenter__(self) -> Self:
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self.arrived = asyncio.Event()
         self.left = asyncio.Event()
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**20)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**20, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -210,8 +212,11 @@ class LiteralClient:
         self.writer = writer
 
     @classmethod
-    async def connect(cls, port: int, **settings: int) -> LiteralClient:
-        return cls(*await asyncio.open_connection("127.0.0.1", port, **settings))
+    async def connect(
+        cls, port: int, *, limit: int = 2**16, tls: ssl.SSLContext | None = None, name: str | None = None
+    ) -> LiteralClient:
+        """With `tls` by TLS, asking for that name."""
+        return cls(*await asyncio.open_connection("127.0.0.1", port, limit=limit, ssl=tls, server_hostname=name))
 
     async def __aenter__(self) -> Self:
         return self

@@ -12,6 +12,7 @@ from gateway.core.authentication import Authentication, External, Method
 from gateway.core.facts import RequestFacts
 from gateway.core.model import Backend, Reason, Route
 from gateway.pipeline.authentication import AskFailed, Authenticators, LoadFailed, Time
+from gateway.pipeline.peer_certificate import PeerCertificate
 from gateway.pipeline.stage import Answer, Call, Pipelines
 from tests.support.tokens import NOW
 from tests.support.virtual_time import VirtualTime
@@ -57,7 +58,7 @@ class Service:
 class World:
     """One gateway's authentication in virtual time; the wall clock runs with it."""
 
-    def __init__(self, body: bytes | None = None) -> None:
+    def __init__(self, body: bytes | None = None, *, certificates: bool = True) -> None:
         self.issuer = Issuer(body)
         self.service = Service()
         self.time = VirtualTime()
@@ -65,6 +66,7 @@ class World:
             self.issuer,
             Time(self.time.clock, lambda: NOW + self.time.now - 1000, self.time.sleep, lambda: 0.5),
             self.service,
+            certificates=certificates,
         )
 
         self.pipelines = Pipelines([self.authenticators.of])
@@ -72,8 +74,11 @@ class World:
     def route(self, *methods: Method, every: bool = False) -> Route:
         return Route("orders", 1, (Backend("orders"),), auth=Authentication(methods, every))
 
-    async def ask(self, route: Route, *fields: tuple[str, str], query: str = "") -> tuple[Answer | None, Call]:
+    async def ask(
+        self, route: Route, *fields: tuple[str, str], query: str = "", certificate: PeerCertificate | None = None
+    ) -> tuple[Answer | None, Call]:
         call = call_of(route, *fields, query=query)
+        call.certificate = certificate
         (stage,) = self.pipelines.of(route)
         verdict = stage.request(call)
         return (verdict if verdict is None or isinstance(verdict, Answer) else await verdict), call

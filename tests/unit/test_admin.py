@@ -44,6 +44,14 @@ class Duty:
     error: str | None = None
 
 
+@dataclass(frozen=True)
+class Certificate:
+    file: str = "/etc/shop.pem"
+    names: Sequence[str] = ("shop.test",)
+    not_after: float = 0.0
+    error: str | None = None
+
+
 @dataclass
 class World:
     ready: Readiness = field(default_factory=lambda: Readiness(True))
@@ -88,6 +96,9 @@ class World:
 
     def rejections(self) -> Sequence[Rejection]:
         return [Rejection("gateway/routes/bad", 2, 3, "backends", "is missing", 44)]
+
+    def certificates(self) -> Sequence[Certificate]:
+        return [Certificate(), Certificate("/etc/b.pem", error="/etc/b.key: is not the key")]
 
     def consul(self) -> ConsulStanding:
         return ConsulStanding("http://127.0.0.1:8500", Duty(True), Duty(False, "denied"))
@@ -212,6 +223,69 @@ async def test_consul_shows_the_age_of_each_view_and_our_duties(client: Client) 
     assert body["views"][0]["last_change"] == "1970-01-01T00:00:00.000+00:00"
     assert body["registration"] == {"done": True, "error": None}
     assert body["status"] == {"done": False, "error": "denied"}
+
+
+async def test_tls_shows_certificates_and_what_is_wrong_with_their_files(client: Client) -> None:
+    first, second = (await client.get("/v1/tls"))["certificates"]
+    assert (first["file"], first["names"], first["error"]) == ("/etc/shop.pem", ["shop.test"], None)
+    assert first["expires"] == "1970-01-01T00:00:00.000+00:00"
+    assert second["error"] == "/etc/b.key: is not the key"
+
+
+TOKEN = "a token of 16 characters and more"
+
+
+@pytest.fixture
+async def guarded(world: World) -> AsyncIterator[Client]:
+    tokens.append(TOKEN)
+    server = AdminServer(world, "127.0.0.1", 0, lambda: tokens[-1])
+    await server.start()
+    async with aiohttp.ClientSession() as session:
+        yield Client(server, session)
+    await server.stop()
+    tokens.clear()
+
+
+tokens: list[str | None] = []
+
+
+async def test_with_a_token_all_but_health_asks_for_it(guarded: Client, world: World) -> None:
+    for path in ("/", *ENDPOINTS, "/v2"):
+        method = "POST" if path == "/v1/drain" else "GET"
+        for given in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}, {"X-Token": TOKEN}):
+            status, body, headers = await guarded.ask(method, path, **given)
+            if path in ("/healthz", "/readyz"):
+                assert status == 200
+                continue
+            assert (status, body["type"]) == (401, "urn:alims-gateway:problem:unauthenticated")
+            assert headers["WWW-Authenticate"] == 'Bearer realm="admin"'
+    assert world.drained == 0
+    for path in ENDPOINTS:
+        method = "POST" if path == "/v1/drain" else "GET"
+        status, _, _ = await guarded.ask(method, path, Authorization=f"bearer {TOKEN}")
+        assert status in (200, 202)
+
+
+async def test_the_token_of_the_moment_counts(guarded: Client) -> None:
+    assert (await guarded.ask("GET", "/", Authorization=f"Bearer {TOKEN}"))[0] == 200
+    tokens.append("another token, just as long")
+    assert (await guarded.ask("GET", "/", Authorization=f"Bearer {TOKEN}"))[0] == 401
+    tokens.append(None)
+    assert (await guarded.ask("GET", "/", Authorization="Bearer None"))[0] == 401
+    assert (await guarded.ask("GET", "/", Authorization="Bearer "))[0] == 401
+
+
+async def test_strangers_are_not_told_why_it_is_not_ready(guarded: Client, world: World) -> None:
+    world.ready = Readiness(False, ("view routes is failing: connection refused at 10.0.0.1",))
+    status, body, _ = await guarded.ask("GET", "/readyz")
+    assert (status, body) == (503, {"ready": False})
+    status, body, _ = await guarded.ask("GET", "/readyz", Authorization=f"Bearer {TOKEN}")
+    assert (status, len(body["reasons"])) == (503, 1)
+
+
+async def test_the_guards_of_loopback_hold_with_a_token_too(guarded: Client) -> None:
+    status, body, _ = await guarded.ask("GET", "/", Host="evil.example", Authorization=f"Bearer {TOKEN}")
+    assert (status, body["type"]) == (403, "urn:alims-gateway:problem:foreign_host")
 
 
 async def test_metrics_keep_their_content_type(client: Client) -> None:

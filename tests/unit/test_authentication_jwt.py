@@ -36,7 +36,7 @@ async def test_each_algorithm_goes_with_its_key(world: World, algorithm: str, ki
     answer, call = await world.ask(world.route(policy), bearer(token(algorithm, key)))
     assert answer is None
     assert call.claims == CLAIMS
-    assert call.identity == Identity("jwt", "alice")
+    assert call.identity == Identity("jwt", "alice", "https://issuer.test")
 
 
 async def test_the_credential_does_not_go_on_unless_the_route_says_so(world: World) -> None:

@@ -63,12 +63,13 @@ def denied(answer: Answer | None) -> str:
         "has(claims.realm_access.level) && !has(claims.realm_access.title)",
         "claims.id > 1 && double(claims.id) == 1.8446744073709551616e19",
         "identity.kind == 'jwt' && identity.owner == 'alice' && has(identity.kind)",
+        "identity.issuer == 'https://a.test'",
         "request.headers['x-tenant'] == claims['https://example.com/tenant'] && request.client_ip == '192.0.2.1'",
         "route.name == 'orders'",
     ],
 )
 def test_what_a_predicate_sees(require: str) -> None:
-    asked = asking(("X-Tenant", "acme"), claims=CLAIMS, identity=Identity("jwt", "alice"))
+    asked = asking(("X-Tenant", "acme"), claims=CLAIMS, identity=Identity("jwt", "alice", "https://a.test"))
     assert answer_of(stage(require), asked) is None
 
 
@@ -78,6 +79,7 @@ def test_what_a_predicate_sees(require: str) -> None:
         "claims == {} && size(claims) == 0",
         "!has(claims.sub) && !('sub' in claims)",
         "identity.kind == '' && identity.owner == '' && !has(identity.kind) && !has(identity.owner)",
+        "identity.issuer == '' && !has(identity.issuer)",
     ],
 )
 def test_nobody_has_no_claims(require: str) -> None:

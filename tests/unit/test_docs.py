@@ -9,7 +9,7 @@ import pytest
 from gateway import settings
 from gateway.core.model import Route
 from gateway.core.template import Source
-from gateway.discovery.documents import parse_route
+from gateway.discovery.documents import Defaults, parse_defaults, parse_route
 from gateway.discovery.documents.filters_document import FilterDocument
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +26,13 @@ def test_links_lead_to_files(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if not target.startswith(("http://", "https://", "#")):
             assert (page.parent / target.split("#")[0]).exists(), f"{page.name} links to {target}"
+
+
+def test_tests_that_the_faults_are_proved_by_exist() -> None:
+    named = re.findall(r"`((?:\w+/)*test_\w+\.py)::(test_\w+)`", (ROOT / "docs" / "operating.md").read_text())
+    assert len(named) > 20
+    for file, name in named:
+        assert re.search(rf"^(async )?def {name}\(", (ROOT / "tests" / "integration" / file).read_text(), re.MULTILINE)
 
 
 def test_routes_written_on_a_command_line_are_accepted() -> None:
@@ -48,12 +55,15 @@ def test_parts_of_routes_are_accepted() -> None:
         assert isinstance(found, Route), f"{found}: {block}"
 
 
-@pytest.mark.parametrize("name", ["transformation.md", "backends.md"])
+@pytest.mark.parametrize("name", ["transformation.md", "backends.md", "operating.md"])
 def test_routes_on_pages_are_accepted(name: str) -> None:
     blocks = _blocks(ROOT / "docs" / name, "yaml")
     assert blocks
     for block in blocks:
-        assert isinstance(parse_route("example", block.encode(), 1), Route), block
+        if block.startswith("route:"):
+            assert isinstance(parse_defaults(block.encode(), 1), Defaults), block
+        else:
+            assert isinstance(parse_route("example", block.encode(), 1), Route), block
 
 
 def test_every_variable_and_filter_is_on_the_page_of_transformation() -> None:
@@ -91,7 +101,7 @@ def test_metrics_that_are_named_exist() -> None:
 def test_routes_in_the_page_on_authentication_are_accepted() -> None:
     page = ROOT / "docs" / "authentication.md"
     blocks = [*_blocks(page, "yaml"), *_blocks(page, "json")]
-    assert len(blocks) == 5
+    assert len(blocks) == 7
     for block in blocks:
         found = parse_route("example", block.encode(), 1)
         assert isinstance(found, Route), found

@@ -83,6 +83,18 @@ GOOD: list[object] = [
         }
     },
     {"all": [{"api_key": {"query": "key"}}]},
+    {"client_certificate": {}},
+    {
+        "client_certificate": {
+            "subject": ["CN=orders,O=Acme\\, Inc.,C=DE", "emailAddress=a@b.test,CN=Müller"],
+            "common_name": "orders",
+            "san_dns": "Orders.Test",
+            "san_uri": ["spiffe://acme.test/orders"],
+            "san_email": "a@b.test",
+            "headers": {"X-Client": "subject", "X-Client-San": "san_uri"},
+        }
+    },
+    {"any": [{"client_certificate": {"common_name": "a"}}, {"basic": {}}]},
     {"none": True},
 ]
 
@@ -153,22 +165,40 @@ def test_defaults() -> None:
     assert accepted(None) is None
 
 
+def test_defaults_ask_no_gateway_about_its_own_requests() -> None:
+    asked = b'{"route": {"auth": {"external": {"service": "gateway"}}}}'
+    found = parse_defaults(asked, 1, own_service="gateway")
+    assert isinstance(found, Rejection)
+    assert found.field == "route.auth.external.service"
+    assert found.reason == "is the gateway's own service: its requests would go in a circle"
+    assert isinstance(parse_defaults(asked, 1, own_service="edge"), Defaults)
+
+
 def jwt(**fields: object) -> object:
     return {"jwt": {"jwks_url": URL} | fields}
 
 
+ONE_METHOD = "api_key, basic, client_certificate, external, jwt"
 SHORT = {"kty": "RSA", "n": "s" * 172, "e": "AQAB"}
 
 
 @pytest.mark.parametrize(
     ("auth", "field", "reason"),
     [
-        ({}, "auth", "needs exactly one of all, any, api_key, basic, external, jwt, none"),
-        ({"basic": {}, "none": True}, "auth", "needs exactly one of all, any, api_key, basic, external, jwt, none"),
+        ({}, "auth", f"needs exactly one of all, any, {ONE_METHOD}, none"),
+        (
+            {"basic": {}, "none": True},
+            "auth",
+            f"needs exactly one of all, any, {ONE_METHOD}, none",
+        ),
         ({"none": False}, "auth.none", "can only be true"),
         ({"any": []}, "auth.any", "needs at least one entry"),
-        ({"any": [{"any": []}]}, "auth.any[0].any", "unknown field; known are api_key, basic, external, jwt"),
-        ({"any": [{}]}, "auth.any[0]", "needs exactly one of api_key, basic, external, jwt"),
+        (
+            {"any": [{"any": []}]},
+            "auth.any[0].any",
+            f"unknown field; known are {ONE_METHOD}",
+        ),
+        ({"any": [{}]}, "auth.any[0]", f"needs exactly one of {ONE_METHOD}"),
         ({"jwt": {}}, "auth.jwt", "needs exactly one of jwks, jwks_file, jwks_url, secret_file"),
         (jwt(secret_file="/a"), "auth.jwt", "needs exactly one of jwks, jwks_file, jwks_url, secret_file"),
         ({"jwt": {"secret": "s"}}, "auth.jwt.secret", "unknown field; did you mean"),
@@ -207,6 +237,20 @@ SHORT = {"kty": "RSA", "n": "s" * 172, "e": "AQAB"}
             {"jwt": {"jwks": {"keys": [{"kty": "oct", "k": "A" * 43}]}}},
             "auth.jwt.jwks",
             "key 0 is a shared secret (oct)",
+        ),
+        ({"client_certificate": {"subject": []}}, "auth.client_certificate.subject", "needs at least one entry"),
+        (
+            {"client_certificate": {"subject": "/CN=orders/O=Acme"}},
+            "auth.client_certificate.subject",
+            "is not a distinguished name as in RFC 4514, such as CN=orders,O=Acme",
+        ),
+        ({"client_certificate": {"subject": ["CN=a", ""]}}, "auth.client_certificate.subject[1]", "must not be empty"),
+        ({"client_certificate": {"common_name": "a\nb"}}, "auth.client_certificate.common_name", "must not hold"),
+        ({"client_certificate": {"sans": ["a"]}}, "auth.client_certificate.sans", "unknown field; "),
+        (
+            {"client_certificate": {"headers": {"x": "sub"}}},
+            "auth.client_certificate.headers.x",
+            "has to be one of subject, common_name, san_dns",
         ),
         ({"api_key": {}}, "auth.api_key", "needs exactly one of header, query"),
         ({"api_key": {"header": "x", "query": "y"}}, "auth.api_key", "needs exactly one of header, query"),

@@ -242,7 +242,7 @@ POLICIES = _document(
 )
 DEFAULTS = st.builds(
     lambda route, service: {"route": route, "service": service},
-    st.fixed_dictionaries({}, optional=ROUTE_POLICIES),
+    st.fixed_dictionaries({}, optional={"filters": st.lists(FILTERS, max_size=2), **ROUTE_POLICIES}),
     POLICIES,
 )
 
@@ -285,6 +285,9 @@ def test_what_is_not_said_comes_from_the_defaults(document: dict[str, object], o
     for field in ("timeouts", "retry", "limits", "networks", "cors", "when_empty", "require"):
         if field not in document:
             assert getattr(route, field) == getattr(defaults.route, field)
+    if "filters" not in document:
+        applicable = defaults.route if route.answer is None else defaults.route.without_instances()
+        assert route.filters == applicable.filters
 
 
 def test_a_description_is_in_operators_notation() -> None:

@@ -11,6 +11,7 @@ from gateway.core.filters import (
     Edit,
     EditQuery,
     EditRequestHeaders,
+    EditResponseHeaders,
     Filter,
     HostFrom,
     OwnResponse,
@@ -23,7 +24,7 @@ from gateway.core.filters import (
 )
 from gateway.core.model import Route
 from gateway.core.template import Group, Source, Template, Variable
-from gateway.discovery.documents import check_route, parse_route
+from gateway.discovery.documents import Defaults, check_defaults, check_route, parse_defaults, parse_route
 
 BACKENDS: dict[str, JsonValue] = {"backends": [{"service": "orders"}]}
 TENANT = Variable(Source.HEADER, "x-tenant")
@@ -263,6 +264,29 @@ def test_a_bad_answer_is_refused_in_its_place(document: dict[str, JsonValue], fi
 def test_an_escaped_slash_of_the_routes_own_goes_where_they_are_passed() -> None:
     found = route(BACKENDS | {"filters": [{"path": "/a%2Fb"}], "escaped_slashes": "pass"})
     assert found.filters == (SetPath("/a%2Fb"),)
+
+
+def test_filters_of_the_defaults_are_for_routes_without_their_own() -> None:
+    with_instance: JsonValue = {"response_headers": {"set": {"x-served-by": "${instance.id}"}}}
+    filters: JsonValue = [{"strip_prefix": "/a"}, {"response_headers": {"remove": ["server"]}}, with_instance]
+    defaults = parse_defaults(json.dumps({"route": {"filters": filters}}).encode(), 1)
+    assert isinstance(defaults, Defaults), str(defaults)
+
+    def filters_of(document: dict[str, JsonValue]) -> tuple[Filter, ...]:
+        found = parse_route("r", json.dumps(document).encode(), 1, defaults)
+        assert isinstance(found, Route), str(found)
+        return found.filters
+
+    assert len(filters_of(BACKENDS)) == 3
+    assert filters_of(BACKENDS | {"filters": []}) == ()
+    assert filters_of(BACKENDS | {"filters": [{"path": "/b"}]}) == (SetPath("/b"),)
+    assert filters_of({"respond": {}}) == (EditResponseHeaders(Edit(remove=("server",))),), "no instance takes part"
+
+
+def test_default_filters_make_no_path_that_routes_do_not_pass() -> None:
+    (found,) = check_defaults(b"route:\n  filters:\n    - path: /a%2Fb\n")
+    assert (found.line, found.column, found.field) == (3, 7, "route.filters[0].path")
+    assert found.reason == "an escaped slash passes only where the route says escaped_slashes: pass"
 
 
 def test_a_problem_has_its_line_and_column() -> None:

@@ -59,7 +59,8 @@ def test_the_client_is_the_first_hop_that_is_not_trusted(peer: str, said: dict[s
     ],
 )
 def test_the_scheme_is_what_a_trusted_hop_says(peer: str, said: dict[str, list[str]], scheme: str) -> None:
-    assert FORWARDING.scheme(peer, said) == scheme
+    assert FORWARDING.scheme(peer, said, "http") == scheme
+    assert FORWARDING.scheme(peer, {}, "https") == "https"
 
 
 def test_without_networks_nobody_is_trusted() -> None:

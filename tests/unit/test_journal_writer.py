@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import resource
 import stat
 import sys
 import threading
@@ -19,6 +18,7 @@ import pytest
 from gateway.journal import writer
 from gateway.journal.lines import CHECKPOINT, parse, read
 from gateway.journal.segments import JournalError, Segments
+from tests.support.full_disk import largest_file
 from tests.unit.journal_support import KeptRun, events_in, eventually, made_again
 
 ROOT = Path(__file__).parents[2]
@@ -257,17 +257,6 @@ async def test_a_full_disk_harms_nothing_but_the_journal(
     assert run.journal.dropped == lost
     assert len(events_in(path)) == run.events - lost
     assert replays(path)
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Writes beyond it fail as on a full disk (EFBIG)."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 async def test_a_disk_that_stays_full_does_not_push_out_what_was_kept(

@@ -18,6 +18,7 @@ import pytest
 from gateway.telemetry import access, logs
 from gateway.telemetry.access import AccessEntry, AccessLog
 from gateway.telemetry.text import clean
+from tests.support.full_disk import largest_file
 
 
 @pytest.fixture(autouse=True)
@@ -219,22 +220,38 @@ async def test_a_writer_that_hangs_holds_neither_the_loop_nor_the_end(
     log._file.close()
 
 
-async def test_a_full_disk_is_told_once_and_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(self: AccessLog, chunk: bytes) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(AccessLog, "_append", fail)
-    log = AccessLog(str(tmp_path / "access.log"))
+async def test_a_full_disk_is_told_once_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "access.log"
+    file.symlink_to("/dev/full")
+    log = AccessLog(str(file))
     for _ in range(2):
         log.write(_entry)
         log._flush()
         async with asyncio.timeout(5):
             await log._idle.wait()
     assert log.dropped == 2
-    assert len(caplog.records) == 1
+    assert [getattr(record, "error", "") for record in caplog.records] == ["[Errno 28] No space left on device"]
+    file.unlink()  # there is room again
+    log.write(_entry)
+    await _flushed(log, file, 1)
+    assert log.dropped == 2
     await log.close()
+
+
+async def test_a_line_that_did_not_fit_the_disk_spoils_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "access.log"
+    log = AccessLog(str(file))
+    log.write(partial(_entry, "/one"))
+    await _flushed(log, file, 1)
+    with largest_file(file.stat().st_size + 20):
+        log.write(partial(_entry, "/torn"))
+        await _flushed(log, file, 2)
+    log.write(partial(_entry, "/two"))
+    await log.close()
+    first, torn, last = file.read_text().splitlines()
+    assert [json.loads(line)["path"] for line in (first, last)] == ["/one", "/two"]
+    assert len(torn) == 20
+    assert log.dropped == 1
 
 
 async def test_off_writes_nothing(capfd: pytest.CaptureFixture[str]) -> None:

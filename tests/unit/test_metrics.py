@@ -56,6 +56,13 @@ class Rates:
 
 
 @dataclass
+class Certificate:
+    file: str = "/a.pem"
+    not_after: float = 1801353600.0
+    error: str | None = None
+
+
+@dataclass
 class World:
     """What the owners of the figures would tell."""
 
@@ -84,6 +91,8 @@ class World:
             dropped_spans=lambda: 9,
             violations=lambda: self.violations,
             connections=lambda: 7,
+            certificates=lambda: [Certificate(), Certificate("/b.pem", error="is not the key")],
+            handshake_failures=lambda: {"timeout": 3, "protocol": 0},
         )
 
 
@@ -236,6 +245,15 @@ async def test_each_property_has_a_series_from_the_start_while_it_is_watched(met
     assert _get(samples, name, property="NoRequestLoss") == 0
     world.violations.clear()
     assert not _labels(await _scrape(metrics), name), "a 0 that nobody counted"
+
+
+async def test_certificates_tell_when_they_end_and_whether_their_files_are_in_force(metrics: Metrics) -> None:
+    samples = await _scrape(metrics)
+    assert _get(samples, "gateway_tls_certificate_expiry_seconds", certificate="/a.pem") == 1801353600
+    assert _get(samples, "gateway_tls_certificate_rejected", certificate="/a.pem") == 0
+    assert _get(samples, "gateway_tls_certificate_rejected", certificate="/b.pem") == 1
+    assert _get(samples, "gateway_tls_handshakes_failed_total", reason="timeout") == 3
+    assert _get(samples, "gateway_tls_handshakes_failed_total", reason="protocol") == 0
 
 
 async def test_every_instrument_is_fed(metrics: Metrics, counts: Counts) -> None:

@@ -112,7 +112,18 @@ def test_claims_and_credentials_are_those_that_authentication_found() -> None:
     assert key(RateKey(RateSource.CLAIM, "group"), asked) == "7"
     assert key(RateKey(RateSource.CLAIM, "roles"), asked) == '{"a": [2], "b": 1}'
     assert key(RateKey(RateSource.CLAIM, "none"), asked) is None
-    assert key(RateKey(RateSource.CREDENTIAL), asked) == "api_key:ann"
+    assert key(RateKey(RateSource.CREDENTIAL), asked) == "api_key:0::ann"
+
+
+def test_whom_two_issuers_call_the_same_are_two() -> None:
+    def of(owner: str, issuer: str) -> object:
+        asked = call()
+        asked.identity = Identity("jwt", owner, issuer)
+        return key(RateKey(RateSource.CREDENTIAL), asked)
+
+    assert of("ann", "https://a.test") != of("ann", "https://b.test")
+    assert of("ann", "https://a.test") == of("ann", "https://a.test")
+    assert of("b:ann", "a") != of("ann", "a:b"), "the parts are kept apart"
 
 
 def test_all_requests_of_a_route_are_one() -> None:

@@ -96,6 +96,12 @@ def test_paths_go_exact_then_regex_then_longest_prefix() -> None:
     ]
 
 
+@pytest.mark.parametrize("other", [exact("/a"), regex("/a"), prefix("/a")])
+def test_one_other_path_beside_a_route_for_all(other: Match) -> None:
+    routes = [route("all"), route("other", other)]
+    assert [winner(routes, facts(path)) for path in ("/a", "/b")] == ["other", "all"]
+
+
 def test_a_regular_expression_has_to_match_the_whole_path() -> None:
     assert winner([route("r", regex("/a"))], facts("/a/b")) is None
 

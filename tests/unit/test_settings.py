@@ -10,7 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from gateway.settings import (
+    NO_FLAG,
     Address,
+    KeyPair,
     Settings,
     SettingsError,
     load,
@@ -39,7 +41,7 @@ def test_defaults_are_those_of_the_design() -> None:
     settings = load()
     assert (settings.mode, settings.prefix, settings.service) == ("edge", "gateway", "gateway")
     assert settings.listen == Address("", 8080)
-    assert settings.listen_host is None
+    assert settings.host_of(settings.entrance) is None
     assert settings.admin_listen == Address("127.0.0.1", 8081)
     assert settings.ready_max_age is None
 
@@ -122,8 +124,9 @@ def test_settings_are_frozen() -> None:
 
 
 def test_sidecars_listen_on_loopback_unless_told_otherwise() -> None:
-    assert load({"mode": "sidecar"}).listen_host == "127.0.0.1"
-    assert load({"mode": "sidecar", "listen": "0.0.0.0:8080"}).listen_host == "0.0.0.0"
+    sidecar = load({"mode": "sidecar"})
+    assert sidecar.host_of(sidecar.entrance) == "127.0.0.1"
+    assert sidecar.host_of(Address("0.0.0.0", 8443)) == "0.0.0.0"
 
 
 @pytest.mark.parametrize(
@@ -219,3 +222,75 @@ def test_every_setting_is_described() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description, name
         assert re.search(r"[.)]$", field.description), name
+
+
+TLS = {"tls_listen": ":8443", "tls_certificates": "/etc/a.pem:/etc/a.key, /etc/both.pem"}
+
+
+def test_certificates_are_pairs_or_files_with_both(tmp_path: Path) -> None:
+    pairs = (KeyPair(Path("/etc/a.pem"), Path("/etc/a.key")), KeyPair(Path("/etc/both.pem"), Path("/etc/both.pem")))
+    assert load(TLS).tls_certificates == pairs
+    _file(tmp_path, 'tls_listen = ":8443"\ntls_certificates = ["/etc/a.pem:/etc/a.key", "/etc/both.pem"]\n')
+    assert load().tls_certificates == pairs
+    for bad in (":", "a:", ":b", "a:b:c"):
+        with pytest.raises(SettingsError, match=r"--tls-certificates: .* is not certificate\.pem:key\.pem"):
+            load(TLS | {"tls_certificates": bad})
+
+
+def test_tls_listens_beside_plain_http_or_alone() -> None:
+    both = load(TLS)
+    assert (both.entrance.port, both.registered.port) == (8080, 8080)
+    assert both.tls_listen == Address("", 8443)
+    alone = load(TLS | {"listen": "off"})
+    assert alone.listen is None
+    assert (alone.entrance.port, alone.registered.port) == (8443, 8443)
+    assert alone.gateway_id.endswith("-8443")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"listen": "off"}, "--listen: `off` leaves nowhere to listen, unless tls_listen is set"),
+        ({"tls_listen": ":8443"}, "--tls-listen: needs tls_certificates"),
+        (TLS | {"listen": ":8443"}, "--tls-listen: is where listen is"),
+        ({"tls_certificates": "/a.pem"}, "--tls-certificates: is of no use without tls_listen"),
+        ({"tls_client_ca": "/a.pem"}, "--tls-client-ca: is of no use without tls_listen"),
+        (TLS | {"tls_client_crl": "/a.pem"}, "--tls-client-crl: is of no use without tls_client_ca"),
+        (TLS | {"tls_client_certificates": "required"}, "--tls-client-certificates: required needs tls_client_ca"),
+        (TLS | {"tls_min_version": "1.1"}, "--tls-min-version: "),
+        (
+            {"admin_listen": ":8081"},
+            "--admin-listen: :8081 is not loopback, and so needs a token",
+        ),
+        ({"admin_listen": "0.0.0.0:8081"}, "--admin-listen: 0.0.0.0:8081 is not loopback"),
+        ({"admin_listen": "[::]:8081"}, r"--admin-listen: \[::\]:8081 is not loopback"),
+        ({"admin_listen": "admin.test:8081"}, "--admin-listen: admin.test:8081 is not loopback"),
+        ({"admin_token_file": "/t", "admin_token": "x" * 16}, "--admin-token-file: and admin_token are both set"),
+    ],
+)
+def test_settings_that_do_not_go_together(given: dict[str, object], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        load(given)
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:8081", "localhost:8081", "[::1]:8081", "127.5.5.5:1"])
+def test_loopback_needs_no_token(listen: str) -> None:
+    assert load({"admin_listen": listen}).admin_token is None
+
+
+def test_a_conflict_names_where_the_value_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _file(tmp_path, 'listen = "off"\n')
+    monkeypatch.setenv("GATEWAY_ADMIN_LISTEN", ":8081")
+    with pytest.raises(SettingsError, match=r"gateway.toml: listen: .*\nGATEWAY_ADMIN_LISTEN: "):
+        load()
+
+
+def test_an_admin_token_is_long_enough_not_shown_and_no_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_ADMIN_TOKEN", "5ecret")
+    with pytest.raises(SettingsError, match="GATEWAY_ADMIN_TOKEN") as caught:
+        load()
+    assert "5ecret" not in str(caught.value)
+    monkeypatch.setenv("GATEWAY_ADMIN_TOKEN", "5ecret of 16 characters")
+    assert load({"admin_listen": ":8081"}).admin_token is not None
+    assert "5ecret" not in repr(load())
+    assert "admin_token" in NO_FLAG

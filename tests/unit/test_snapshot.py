@@ -111,10 +111,11 @@ async def test_many_changes_make_few_writes_and_the_last_one_is_kept(
     save = file.save
     loop = asyncio.get_running_loop()
 
-    def spy(view: Snapshot) -> None:
+    def spy(view: Snapshot) -> bool:
         writes.append(view.saved_at)
-        save(view)
+        written = save(view)
         loop.call_soon_threadsafe(saved.set)
+        return written
 
     monkeypatch.setattr(file, "save", spy)
     task = asyncio.create_task(file.run(collect))
@@ -133,6 +134,29 @@ async def test_many_changes_make_few_writes_and_the_last_one_is_kept(
     assert read.saved_at == 49
 
 
+async def test_what_could_not_be_written_is_written_when_it_can_be_without_another_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(snapshot, "INTERVAL", 0.02)
+    folder = tmp_path / "folder"
+    folder.write_text("in the way")
+    file = SnapshotFile(folder / "view", ANY)
+    task = asyncio.create_task(file.run(lambda: VIEW))
+    file.note_change()
+    async with asyncio.timeout(10):
+        while "cannot write" not in caplog.text:
+            await asyncio.sleep(0.005)
+        folder.unlink()
+        while "again" not in caplog.text:
+            await asyncio.sleep(0.005)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert file.load() == VIEW
+    assert caplog.text.count("cannot write") == 1
+
+
 async def test_a_write_under_way_at_the_end_does_not_undo_the_last_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,14 +164,15 @@ async def test_a_write_under_way_at_the_end_does_not_undo_the_last_one(
     begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
     really_save = SnapshotFile.save
 
-    def slow_first(self: SnapshotFile, written: Snapshot) -> None:
+    def slow_first(self: SnapshotFile, written: Snapshot) -> bool:
         first = not begun.is_set()
         if first:
             begun.set()
             go_on.wait(10)
-        really_save(self, written)
+        done = really_save(self, written)
         if first:
             ended.set()
+        return done
 
     monkeypatch.setattr(SnapshotFile, "save", slow_first)
     views = [VIEW, replace(VIEW, saved_at=VIEW.saved_at + 1)]

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 from multidict import CIMultiDict
 
-from gateway.core import candidate, steering
+from gateway.core import steering
+from gateway.core.candidate import steps_for
 from gateway.core.facts import RequestFacts
 from gateway.core.model import Backend, Instance, Route, Sticky, StickyOn
 from gateway.core.predicate import BadPredicate
@@ -185,12 +186,23 @@ def test_all_instances_of_a_backend_share_the_steps_of_a_predicate(monkeypatch: 
     world = World(Route("r", 1, (backend,)))
     call = asking(world.route, ("X", "t19"))
     assert len(world.steer(call, standing(backend, many)).serving[0].only or ()) == 200
-    monkeypatch.setattr(steering, "MAX_STEPS", 1000)
-    assert candidate.MAX_STEPS == 100_000
+    assert [steps_for(count) for count in (1, 200, 900, 10_000)] == [10_100, 30_000, 100_000, 100_000]
+    monkeypatch.setattr(steering, "steps_for", lambda _: 1000)
     found = world.steer(call, standing(backend, many)).serving[0].only
     assert found is not None
     assert 0 < len(found) < 50
     assert len(world.failed) == 200 - len(found)
+
+
+def test_once_the_steps_are_used_up_nothing_more_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [instance(f"i{number}", tags=[f"t{number}"]) for number in range(30)]
+    backend = Backend("orders", instances="instance.tags.exists(t, t == request.headers['x']) || instance.port > 0")
+    world = World(Route("r", 1, (backend,)))
+    monkeypatch.setattr(steering, "steps_for", lambda _: 20)
+    found = world.steer(asking(world.route, ("X", "none")), standing(backend, many)).serving[0].only
+    assert found is not None
+    assert len(found) < 10, "those whose tags could not be looked through may have the port"
+    assert len(world.failed) == 30 - len(found)
 
 
 def test_a_route_that_is_gone_is_forgotten() -> None:

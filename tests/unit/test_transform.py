@@ -162,6 +162,12 @@ def test_a_path_with_an_element_that_is_none_is_refused(value: str) -> None:
 
 def test_the_requests_path_stands_in_a_path_as_it_is() -> None:
     assert sent(call("/a/b"), SetPath(parse("/v2${request.path}"))).path == "/v2/a/b"
+    for asked, path in (("/", "/x"), ("/a/", "/a/x"), ("/a", "/a/x")):
+        assert sent(call(asked), SetPath(parse("${request.path}/x"))).path == path
+        rewritten = RewritePath(".*", parse("${request.path}/x", groups=0))
+        assert sent(call(asked), rewritten).path == path
+    assert sent(call("/"), SetPath(parse("${request.path:-/y}/x"))).path == "/x", "a path has always a value"
+    assert sent(call("/a/"), SetPath(parse("${request.path}${request.method}"))).path == "/a/GET"
     assert header("${request.path}", sent(call("/a"), SetPath("/b"))) == "/a", "variables are the client's"
 
 

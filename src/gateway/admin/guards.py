@@ -1,27 +1,23 @@
-"""What stands between the admin surface and a browser that was lured to it; and its errors as problem+json."""
+"""What stands between the admin surface and strangers: its token, and what a browser that was lured to it is not
+answered; and its errors as problem+json."""
 
 from __future__ import annotations
 
+import hmac
 import logging
-from ipaddress import ip_address
+from collections.abc import Callable
 
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from gateway.settings import is_loopback
+
 _log = logging.getLogger(__name__)
 
+OPEN = frozenset({"/healthz", "/readyz"})
+"""What load balancers and Consul's checks ask, who have no token."""
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-
-
-def is_loopback(host: str) -> bool:
-    """Of an address, or of the name `localhost`."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def problem(status: int, reason: str, title: str, headers: dict[str, str] | None = None) -> web.Response:
@@ -34,7 +30,22 @@ def problem(status: int, reason: str, title: str, headers: dict[str, str] | None
     )
 
 
-def guard(*, loopback: bool) -> Middleware:
+Token = Callable[[], str | None]
+"""The token of this moment; None if it cannot be had."""
+
+
+def authorised(request: web.Request, token: Token | None) -> bool:
+    """Whether the request has the token (RFC 6750 §2.1), if there is one to have."""
+    if token is None:
+        return True
+    wanted = token()
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if wanted is None or scheme.lower() != "bearer":
+        return False
+    return hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), wanted.encode())
+
+
+def guard(*, loopback: bool, token: Token | None) -> Middleware:
     """`loopback`: only names of this machine are taken in `Host`, because a page that makes its own name resolve to
     127.0.0.1 would otherwise be of the same origin. A write from a page of another origin is always refused."""
 
@@ -45,6 +56,9 @@ def guard(*, loopback: bool) -> Middleware:
         origin = request.headers.get("Origin")
         if request.method not in ("GET", "HEAD") and origin not in (None, f"http://{request.host}"):
             return problem(403, "foreign_origin", "Pages of other origins may not write here.")
+        if request.path not in OPEN and not authorised(request, token):
+            challenge = {"WWW-Authenticate": 'Bearer realm="admin"'}
+            return problem(401, "unauthenticated", "The admin surface asks for its token.", challenge)
         try:
             return await handler(request)
         except web.HTTPMethodNotAllowed as refused:

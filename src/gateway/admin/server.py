@@ -1,4 +1,4 @@
-"""The admin listener: health, metrics, the effective table, the order to drain. It has no authentication."""
+"""The admin listener: health, metrics, the effective table, the order to drain."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import msgspec
 from aiohttp import web
 
 from gateway.admin import views
-from gateway.admin.guards import HEADERS, guard, is_loopback
+from gateway.admin.guards import HEADERS, Token, authorised, guard
 from gateway.admin.sources import AdminSources, Object
+from gateway.settings import is_loopback
 
 ENDPOINTS = {
     "/healthz": "200 while the process lives",
@@ -19,18 +20,21 @@ ENDPOINTS = {
     "/v1/routes": "the effective routes with their versions, and the rejected keys",
     "/v1/services": "instances with health, weight and circuit, and the policy of each service",
     "/v1/circuits": "the circuit of each instance",
+    "/v1/tls": "certificates towards clients: names, expiry, and what is wrong with their files",
     "/v1/consul": "age and state of each view of Consul, registration, status writing",
     "/v1/drain": "POST: stop as SIGTERM does",
 }
 
 
 class AdminServer:
-    """Serves `sources` on `host` and `port` (0: any free one, see `port` after `start`)."""
+    """Serves `sources` on `host` and `port` (0: any free one, see `port` after `start`), to those who have the token if
+    there is one."""
 
-    def __init__(self, sources: AdminSources, host: str, port: int) -> None:
+    def __init__(self, sources: AdminSources, host: str, port: int, token: Token | None = None) -> None:
         self._sources = sources
         self._host = host or None
         self._port = port
+        self._token = token
         self._runner: web.AppRunner | None = None
 
     @property
@@ -41,7 +45,7 @@ class AdminServer:
     async def start(self) -> None:
         """Listens. Raises OSError if the port is taken."""
         loopback = self._host is not None and is_loopback(self._host)
-        app = web.Application(middlewares=[guard(loopback=loopback)], client_max_size=65536)
+        app = web.Application(middlewares=[guard(loopback=loopback, token=self._token)], client_max_size=65536)
         app.add_routes(
             [
                 web.get("/", self._index),
@@ -51,6 +55,7 @@ class AdminServer:
                 web.get("/v1/routes", self._routes),
                 web.get("/v1/services", self._services),
                 web.get("/v1/circuits", self._circuits),
+                web.get("/v1/tls", self._tls),
                 web.get("/v1/consul", self._consul),
                 web.post("/v1/drain", self._drain),
             ]
@@ -78,9 +83,11 @@ class AdminServer:
     async def _healthz(self, _: web.Request) -> web.Response:
         return await _json(lambda: {"alive": True})
 
-    async def _readyz(self, _: web.Request) -> web.Response:
+    async def _readyz(self, request: web.Request) -> web.Response:
         readiness = self._sources.readiness()
-        body: Object = {"ready": readiness.ready, "reasons": list(readiness.reasons)}
+        body: Object = {"ready": readiness.ready}
+        if authorised(request, self._token):
+            body["reasons"] = list(readiness.reasons)
         return await _json(lambda: body, status=200 if readiness.ready else 503)
 
     async def _metrics(self, _: web.Request) -> web.Response:
@@ -105,6 +112,11 @@ class AdminServer:
         await self._sources.refresh()
         circuits, now = list(self._sources.circuits()), self._sources.now()
         return await _json(lambda: views.circuits_body(circuits, now), len(circuits))
+
+    async def _tls(self, _: web.Request) -> web.Response:
+        await self._sources.refresh()
+        certificates = list(self._sources.certificates())
+        return await _json(lambda: views.tls_body(certificates))
 
     async def _consul(self, _: web.Request) -> web.Response:
         standing, seen = self._sources.consul(), list(self._sources.views())

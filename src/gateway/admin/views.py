@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from gateway.admin.sources import ConsulStanding, DutyLike, Json, Object, RejectionLike, ShownView
+from gateway.admin.sources import CertificateLike, ConsulStanding, DutyLike, Json, Object, RejectionLike, ShownView
 from gateway.core.model import Instance, InstanceKey, Route, ServicePolicy
 from gateway.core.views import CircuitView, RouteLoad
 
@@ -96,6 +96,20 @@ def circuits_body(circuits: Iterable[CircuitView], now: float) -> Object:
                 "in_flight": circuit.in_flight,
             }
             for circuit in circuits
+        ]
+    }
+
+
+def tls_body(certificates: Iterable[CertificateLike]) -> Object:
+    return {
+        "certificates": [
+            {
+                "file": certificate.file,
+                "names": list(certificate.names),
+                "expires": _time(certificate.not_after),
+                "error": certificate.error,
+            }
+            for certificate in certificates
         ]
     }
 

@@ -29,6 +29,7 @@ from gateway.discovery.errors import ConsulError
 from gateway.discovery.service import Discovery
 from gateway.discovery.snapshot import Snapshot
 from gateway.discovery.view import ViewState
+from gateway.proxy.server_certificates import CertificateStanding
 from gateway.settings import Settings
 from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
 from gateway.telemetry.sources import MetricSources
@@ -45,12 +46,13 @@ class App:
     """Owns all but the serving of requests."""
 
     def __init__(self, settings: Settings) -> None:
-        """To be made in the event loop. Raises ListenError or JournalError where the port or the file cannot be had."""
+        """To be made in the event loop. Raises what `run` does."""
         self._settings = settings
         self._draining = asyncio.Event()
         self._first_view = asyncio.Event()
         self._ready = False
-        listening = parts.listening_socket(settings)
+        admin_token = parts.admin_token(settings)
+        listening = parts.listening(settings)
         self._serving = Serving(settings, listening, parts.sticky_key(settings), self._view_age)
         self._figures = Figures()
         consul_settings = ConsulSettings.from_environment(settings.consul_environment(os.environ))
@@ -60,7 +62,8 @@ class App:
         self._metrics = Metrics(
             self._metric_sources(), lambda: self._figures.counts, gateway_id=settings.gateway_id, mode=settings.mode
         )
-        self._admin = AdminServer(self, settings.admin_listen.host, settings.admin_listen.port)
+        token = None if admin_token is None else admin_token.current
+        self._admin = AdminServer(self, settings.admin_listen.host, settings.admin_listen.port, token)
 
     async def run(self) -> None:
         """Serves from the first full view of Consul on, or from the snapshot's, until it has drained."""
@@ -123,10 +126,8 @@ class App:
         await self._serving.start()
         self._ready = True
         await self._discovery.register()
-        logger.info(
-            "The gateway serves.",
-            extra={"listen": f"{settings.listen}", "routes": len(self._serving.core.table.routes)},
-        )
+        where = {"listen": str(settings.listen or "off"), "tls_listen": str(settings.tls_listen or "off")}
+        logger.info("The gateway serves.", extra={**where, "routes": len(self._serving.core.table.routes)})
         await self._draining.wait()
         logger.info(
             "The gateway drains.", extra={"drain_time": settings.drain_time, "in_flight": self._serving.in_flight}
@@ -187,6 +188,9 @@ class App:
     def loads(self) -> Iterable[RouteLoad]:
         return self._figures.loads
 
+    def certificates(self) -> Sequence[CertificateStanding]:
+        return self._figures.certificates
+
     def views(self) -> Sequence[ViewState]:
         return self._discovery.views()
 
@@ -226,6 +230,8 @@ class App:
             violations=lambda: self._figures.violations,
             connections=lambda: self._figures.connections,
             connections_dropped=lambda: self._figures.connections_dropped,
+            certificates=self.certificates,
+            handshake_failures=lambda: self._figures.handshake_failures,
             lag=lambda: self._figures.lag,
             ready=lambda: self.readiness().ready,
         )

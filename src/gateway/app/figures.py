@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from gateway.core.views import CircuitView, Counters, RouteLoad
 from gateway.pipeline.rate_limits import RateLoad
+from gateway.proxy.server_certificates import CertificateStanding
 from gateway.telemetry.counts import Counts
 
 
@@ -22,6 +23,8 @@ class Figures:
     violations: Mapping[str, int] = field(default_factory=dict)
     connections: int = 0
     connections_dropped: int = 0
+    certificates: Sequence[CertificateStanding] = ()
+    handshake_failures: Mapping[str, int] = field(default_factory=dict)
     in_flight: int = 0
     dropped_log_lines: int = 0
     dropped_spans: int = 0

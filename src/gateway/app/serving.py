@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -54,14 +53,16 @@ class Serving:
     def __init__(
         self,
         settings: Settings,
-        listening: socket.socket,
+        listening: parts.Listening,
         sticky_key: bytes,
         view_age: Callable[[str], float | None],
     ) -> None:
-        """To be made in the event loop. Raises JournalError or OSError where a file cannot be had."""
+        """To be made in the event loop. Raises TlsError, JournalError or OSError where a file cannot be had."""
         require_c_parser()
         loop = asyncio.get_running_loop()
         proxy_options = parts.proxy_options(settings, listening)
+        self._certificates = parts.certificates(settings)
+        self._following: asyncio.Task[None] | None = None
         self.counts = Counts()
         self._lag = LoopLag()
         self._access = AccessLog(settings.access_log)
@@ -86,7 +87,10 @@ class Serving:
         self._fetcher = Fetcher(AddressPolicy(denied=settings.denied_addresses).check)
         calls = ServiceCalls(self._conductor, self._upstream)
         self._authenticators = Authenticators(
-            self._fetcher, Time(loop.time, time.time, asyncio.sleep, random.random), Asker(calls)
+            self._fetcher,
+            Time(loop.time, time.time, asyncio.sleep, random.random),
+            Asker(calls),
+            certificates=settings.tls_client_ca is not None,
         )
         authorisation = Authorisation(compile_require, self._require_failed)
         self._shadows = Shadows(calls, self._shadow_ended)
@@ -97,7 +101,9 @@ class Serving:
         self._redaction = Redaction(settings.redact_headers, settings.redact_query, settings.log_headers)
         self._spans = parts.span_export(settings, self._redaction)
         observer = Observer(self.counts, self._access, self._redaction, view_age, self._spans)
-        self._listener = Listener(self._conductor, self._pipelines, self._upstream, proxy_options, observer)
+        self._listener = Listener(
+            self._conductor, self._pipelines, self._upstream, proxy_options, observer, self._certificates
+        )
 
     # --- what discovery finds (DiscoverySink), and the name of our own node ---
 
@@ -136,6 +142,8 @@ class Serving:
     async def start(self) -> None:
         """Takes requests from now on. Raises ListenError."""
         self._lag.start()
+        if self._certificates is not None:
+            self._following = asyncio.create_task(self._certificates.follow())
         await self._listener.start()
 
     @property
@@ -149,6 +157,8 @@ class Serving:
 
     async def close(self) -> None:
         """Cuts off what is in flight, and ends all parts in order."""
+        if self._following is not None:
+            self._following.cancel()
         await self._listener.stop()
         await self._shadows.close()
         await self._upstream.close()
@@ -172,6 +182,8 @@ class Serving:
             violations=self._violations.counts if self._monitored else {},
             connections=self._listener.connections,
             connections_dropped=self._listener.connections_dropped,
+            certificates=() if self._certificates is None else self._certificates.standings(),
+            handshake_failures=self._listener.handshake_failures,
             in_flight=self._listener.in_flight,
             dropped_log_lines=self._access.dropped,
             dropped_spans=0 if self._spans is None else self._spans.dropped,

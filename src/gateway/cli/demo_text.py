@@ -38,6 +38,10 @@ def commands(ports: Ports, gateway: str, logs: Path) -> list[Try]:
             "one session in twenty of this tenant is sent to the canary, orders-3",
         ),
         Try(f"curl -s -H 'x-region: us' {edge}/catalog/1", "the instance in that region: catalog-2"),
+        Try(
+            f"curl -s -H 'x-tenant: umbrella' -H 'x-region: us' {edge}/catalog/1",
+            "this tenant has a route of its own, to the EU alone: catalog-1",
+        ),
         Try(f"curl -s {edge}/users/7", "what only reads goes to the replica: users-2"),
         Try(f"curl -s -X POST {edge}/users/7", "and what writes to the primary: users-1"),
         Try(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from gateway.core.filters import Redirect, Respond
-from gateway.core.model import PathKind, Route, ServicePolicy
+from gateway.core.model import Backend, PathKind, Route, ServicePolicy
 from gateway.discovery.documents.defaults import BUILT_IN, Defaults
 from gateway.discovery.documents.parsing import (
     check_defaults,
@@ -63,7 +63,7 @@ async def defaults(client: ConsulClient, settings: Settings) -> Defaults:
     entry = await client.kv_entry(f"{settings.prefix}/defaults")
     if entry is None:
         return BUILT_IN
-    found = parse_defaults(entry.value or b"", entry.modify_index)
+    found = parse_defaults(entry.value or b"", entry.modify_index, own_service=settings.service)
     return BUILT_IN if isinstance(found, Rejection) else found
 
 
@@ -90,7 +90,7 @@ def problems(
         return check_route(name, raw, 0, base, own_service=settings.service, key=key)
     if kind == "services":
         return check_policy(name, raw, 0, base, key=key)
-    return check_defaults(raw, 0, key=key or "defaults")
+    return check_defaults(raw, 0, own_service=settings.service, key=key or "defaults")
 
 
 def _status(entry: KvEntry) -> _Status | None:
@@ -128,7 +128,7 @@ def _where(found: _Rejected | Rejection) -> str:
 
 
 def _route(route: Route) -> str:
-    """`shop.example.com GET,HEAD /orders/… +x-tenant → orders*9, orders[canary]*1`."""
+    """`shop.example.com GET,HEAD /orders/… +x-tenant +when → orders*9, orders[canary]*1, else orders-old`."""
     marks = {PathKind.EXACT: "", PathKind.PREFIX: "/…", PathKind.REGEX: " (regex)"}
     paths = []
     for match in route.matches[:3]:
@@ -137,8 +137,9 @@ def _route(route: Route) -> str:
         conditions = "".join(f" +{value.name}" for value in (*match.headers, *match.query))
         paths.append(f"{methods} {path}{marks[match.path.kind]}{conditions}".strip())
     more = [f"{len(route.matches) - 3} more"] if len(route.matches) > 3 else []
+    when = "" if route.when is None else " +when"
     hosts = f"{','.join(route.hostnames[:3])}{',…' if len(route.hostnames) > 3 else ''} " if route.hostnames else ""
-    return f"{hosts}{' | '.join([*paths, *more])} → {_destination(route)}"
+    return f"{hosts}{' | '.join([*paths, *more])}{when} → {_destination(route)}"
 
 
 def _destination(route: Route) -> str:
@@ -146,12 +147,18 @@ def _destination(route: Route) -> str:
         return f"redirect {route.answer.status}"
     if isinstance(route.answer, Respond):
         return f"respond {route.answer.status}"
-    backends = []
-    for backend in route.backends:
-        chosen = ",".join([*sorted(backend.tags), *(f"{name}={value}" for name, value in backend.meta)])
-        share = f"*{backend.weight}" if len(route.backends) > 1 else ""
-        backends.append(backend.service + (f"[{chosen}]" if chosen else "") + share)
-    return ", ".join(backends)
+    several = sum(not backend.fallback for backend in route.backends) > 1
+    return ", ".join(
+        f"else {_selection(each)}" if each.fallback else _selection(each) + (f"*{each.weight}" if several else "")
+        for each in route.backends
+    )
+
+
+def _selection(backend: Backend) -> str:
+    chosen = [*sorted(backend.tags), *(f"{name}={value}" for name, value in backend.meta)]
+    if backend.instances is not None:
+        chosen.append("instances")
+    return backend.service + (f"[{','.join(chosen)}]" if chosen else "")
 
 
 def _policy(policy: ServicePolicy) -> str:

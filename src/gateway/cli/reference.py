@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
+from gateway.cli import reference_examples
 from gateway.core.model import Reason
 from gateway.discovery.documents import CredentialDocument, RouteDocument, ServicePolicyDocument
 from gateway.proxy.refusals import TITLES
@@ -66,8 +68,9 @@ parameters that had to match, then one with `when` before one without; ties by n
 Unknown fields, duplicate keys, YAML anchors and aliases are refused. A document with a problem is refused alone, and
 says line and field; its last good version stays in force. `gateway check --kind route FILE` tells the same without
 Consul, `gateway routes put` before it writes. A key `<prefix>/defaults` may hold other defaults than those below,
-`{"route": {…}, "service": {…}}`, with `auth`, `require`, `timeouts`, `retry`, `limits`, `networks`, `cors` and
-`when_empty` of routes, and all fields of service policies.
+`{"route": {…}, "service": {…}}`, with `auth`, `require`, `filters`, `timeouts`, `retry`, `limits`, `networks`, `cors`
+and `when_empty` of routes, and all fields of service policies. What a route matches and where it sends (`backends`,
+`sticky`, `shadow`) is its own.
 
 Which instances take a request (`backends`, `sticky`) is told in [backends.md](../backends.md).
 Who may send requests (`auth`), and which of them (`require`), is told in [authentication](../authentication.md).
@@ -158,7 +161,7 @@ _MEANINGS: dict[Reason, tuple[str, str]] = {
     Reason.BODY_TOO_LARGE: ("The body is larger than `limits.body`.", "`limits` of the route"),
     Reason.REQUEST_TIMEOUT: ("The client was too slow.", "`head_timeout`, `body_grace`, `body_rate`"),
     Reason.EXPECTATION_FAILED: ("`Expect` asks for something else than `100-continue`.", "the client"),
-    Reason.METHOD_NOT_ALLOWED: ("CONNECT: this is no forward proxy.", "the client"),
+    Reason.METHOD_NOT_ALLOWED: ("CONNECT: this is no forward proxy; or TRACE.", "the client"),
     Reason.URI_TOO_LONG: (
         "The request line is longer than `max_line`, or what the route's filters make of it longer than 8 KiB.",
         "settings; `filters` of the route",
@@ -185,9 +188,14 @@ _MEANINGS: dict[Reason, tuple[str, str]] = {
         "The service that is asked about requests gave no clear answer, so nobody may pass.",
         "that service's instances and log; `detail` of the log line says what came of the question",
     ),
+    Reason.OVERLOADED: (
+        "As many requests wait for a response as may in this process; before any route is looked up.",
+        "`max_in_flight`; which service is slow; more workers or gateways",
+    ),
 }
 
 Schema = dict[str, Any]
+Examples = Mapping[str, Sequence[str]]
 
 
 def problems_page() -> str:
@@ -219,8 +227,8 @@ def settings_page() -> str:
     return _NOTE + "\n".join(lines) + "\n"
 
 
-def document_page(introduction: str, schema: Schema) -> str:
-    """All fields, section by section, in the order in which they are first mentioned."""
+def document_page(introduction: str, schema: Schema, examples: Examples = MappingProxyType({})) -> str:
+    """All fields, section by section, in the order in which they are first mentioned; `examples` by section."""
     definitions = schema.get("$defs", {})
     sections = [_section("The document", schema, definitions)]
     seen: list[str] = []
@@ -231,6 +239,7 @@ def document_page(introduction: str, schema: Schema) -> str:
             continue
         seen.append(name)
         sections.append(_section(f"`{path}`", definitions[name], definitions, name))
+        sections += [f"```yaml\n{example.strip()}\n```\n" for example in examples.get(path, ())]
         waiting = [(f"{path}.{inner}", target) for inner, target in _mentioned(definitions[name])] + waiting
     return _NOTE + introduction + "\n" + "\n".join(sections)
 
@@ -302,7 +311,7 @@ def _cell(text: str) -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "routes.md": lambda: document_page(_ROUTES, RouteDocument.model_json_schema()),
+    "routes.md": lambda: document_page(_ROUTES, RouteDocument.model_json_schema(), reference_examples.ROUTES),
     "service-policy.md": lambda: document_page(_POLICY, ServicePolicyDocument.model_json_schema()),
     "credentials.md": lambda: document_page(_CREDENTIALS, CredentialDocument.model_json_schema()),
     "settings.md": settings_page,

@@ -53,12 +53,13 @@ def run(config: Path | None = None, **flags: object) -> None:
         print(f"gateway: warning: {warning}", file=sys.stderr)
     from gateway import app
     from gateway.journal.segments import JournalError
+    from gateway.proxy.certificate_files import TlsError
     from gateway.proxy.sockets import ListenError
 
     with explained():
         try:
             app.run(settings)
-        except ListenError as error:
+        except (ListenError, TlsError) as error:
             raise Failed(str(error)) from error
         except JournalError as error:
             raise Failed(f"{error}; --journal moves it") from error

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.error import HTTPError, URLError
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import ProxyHandler, Request, build_opener
 
 import typer
 
@@ -13,7 +13,10 @@ from gateway.cli import shown
 from gateway.cli.consul import JsonOption, settings_for
 from gateway.cli.errors import Exit, Failed
 
-_PARTS = ("/readyz", "/v1/consul", "/v1/routes", "/v1/services", "/v1/circuits")
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+
+_PARTS = ("/readyz", "/v1/tls", "/v1/consul", "/v1/routes", "/v1/services", "/v1/circuits")
 
 
 def status(
@@ -22,14 +25,18 @@ def status(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show readiness, the age of each view of Consul, rejected keys, instances and circuits of a running gateway.
+    """Show readiness, the age of each view of Consul, rejected keys, certificates, instances and circuits of a running
+    gateway. The token that it may ask for is that of the settings admin_token and admin_token_file.
 
     Exit code 0: ready; 1: not ready; 3: it does not answer.
     """
-    address = (admin or str(settings_for().admin_listen)).removeprefix("http://").rstrip("/")
+    settings = settings_for()
+    address = (admin or str(settings.admin_listen)).removeprefix("http://").rstrip("/")
     if address.startswith(":"):
         address = "127.0.0.1" + address
-    told = {"gateway": _ask(address, "/"), **{part.rpartition("/")[2]: _ask(address, part) for part in _PARTS}}
+    token = _token(settings)
+    told = {"gateway": _ask(address, "/", token)}
+    told |= {part.rpartition("/")[2]: _ask(address, part, token) for part in _PARTS}
     if as_json:
         shown.as_json(told)
     else:
@@ -38,14 +45,26 @@ def status(
         raise typer.Exit(Exit.PROBLEMS)
 
 
-def _ask(address: str, path: str) -> Any:  # noqa: ANN401 - whatever JSON it answers
+def _token(settings: Settings) -> str | None:
+    from gateway.discovery.token import TokenSource
+
+    given = settings.admin_token
+    source = TokenSource(None if given is None else given.get_secret_value(), settings.admin_token_file)
+    return source.current()
+
+
+def _ask(address: str, path: str, token: str | None) -> Any:  # noqa: ANN401 - whatever JSON it answers
     opener = build_opener(ProxyHandler({}))
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     try:
-        with opener.open(f"http://{address}{path}", timeout=5) as answer:
+        with opener.open(Request(f"http://{address}{path}", headers=headers), timeout=5) as answer:
             return json.load(answer)
     except HTTPError as answer:
         if answer.code == 503 and path == "/readyz":
             return json.load(answer)
+        if answer.code == 401:
+            asks = "asks for its token" if token is None else "does not take this token"
+            raise Failed(f"http://{address} {asks}: set GATEWAY_ADMIN_TOKEN or GATEWAY_ADMIN_TOKEN_FILE") from answer
         raise Failed(f"http://{address}{path} answered {answer.code}; is it a gateway's admin surface?") from answer
     except (URLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
@@ -70,6 +89,15 @@ def _show(told: dict[str, Any], address: str) -> None:
             for view in consul["views"]
         ],
     )
+    if told["tls"]["certificates"]:
+        shown.table(
+            "Certificates",
+            ("FILE", "NAMES", "EXPIRES", "ERROR"),
+            [
+                (each["file"], ", ".join(each["names"]), each["expires"], each["error"] or "")
+                for each in told["tls"]["certificates"]
+            ],
+        )
     shown.table(
         "Instances",
         ("SERVICE", "INSTANCE", "ADDRESS", "HEALTH", "WEIGHT", "CIRCUIT", "IN FLIGHT"),

@@ -124,7 +124,28 @@ class External:
     place: Place = Place()
 
 
-Method = Jwt | ApiKey | Basic | External
+ATTRIBUTE_NAMES = {"1.2.840.113549.1.9.1": "emailAddress", "2.5.4.5": "serialNumber"}
+"""How attributes of a distinguished name are written, by their identifiers, besides those that RFC 4514 §3 names."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """The certificate of the client's end of the connection, which is in the list if any of its names is; with no list,
+    every one that the listener's CA has issued. `subjects` are distinguished names as RFC 4514 writes them, `san_dns`
+    in lower case."""
+
+    subjects: frozenset[str] = frozenset()
+    common_names: frozenset[str] = frozenset()
+    san_dns: frozenset[str] = frozenset()
+    san_uris: frozenset[str] = frozenset()
+    san_emails: frozenset[str] = frozenset()
+    headers: Headers = ()
+    place: None = None
+    """It is not in the request."""
+    forward: bool = False
+
+
+Method = Jwt | ApiKey | Basic | External | ClientCertificate
 
 
 @dataclass(frozen=True, slots=True)

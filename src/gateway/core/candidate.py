@@ -6,13 +6,19 @@ from collections.abc import Callable
 from operator import attrgetter
 
 from gateway.core.model import Instance
-from gateway.core.predicate import Environment, Memo, Predicate, Variable
+from gateway.core.predicate import Environment, Memo, Predicate, Variable, bounds
 from gateway.core.predicate.types import DYN, INT, STRING, Field, Record, Type, list_of, map_of
 from gateway.core.require import IDENTITY, ROUTE, Authenticated, sender
 from gateway.core.when import REQUEST
 
 MAX_STEPS = 100_000
-"""Of one predicate over all instances of a backend together (`core.predicate.bounds`)."""
+STEPS_OF_ONE = 100
+
+
+def steps_for(instances: int) -> int:
+    """What one predicate may take over all instances of a backend together: as much as any other predicate, and some
+    more for each of them. It grows with their number, so that few instances cannot be made to cost as much as many."""
+    return min(MAX_STEPS, bounds.MAX_STEPS + STEPS_OF_ONE * instances)
 
 
 class Candidate:

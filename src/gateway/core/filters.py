@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from gateway.core.template import Text
+from gateway.core.template import Template, Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,11 @@ class Edit(NamedTuple):
     set: tuple[tuple[str, Text], ...] = ()
     add: tuple[tuple[str, Text], ...] = ()
     remove: tuple[str, ...] = ()
+
+    @property
+    def of_instance(self) -> bool:
+        """Whether it can be done only once an instance has been picked."""
+        return any(isinstance(text, Template) and text.of_instance for _, text in (*self.set, *self.add))
 
 
 @dataclass(frozen=True, slots=True)

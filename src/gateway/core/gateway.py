@@ -471,8 +471,13 @@ class Gateway:
             self._wake(service.lanes, now)
 
     def _wake_behind(self, ticket: Ticket, now: float) -> None:
-        """Wakes those who waited for a place that this ticket held in flight, or held in the queue before them."""
-        service = ticket.pool.service if ticket.attempt is None else ticket.attempt.member.service
+        """Wakes those who waited for a place that this ticket held in flight, or held in the queue before them.
+
+        The ticket has ended, and lets go of its attempt: that one knows its ticket, and two that hold each other would
+        stay until the collector finds them.
+        """
+        attempt, ticket.attempt = ticket.attempt, None
+        service = ticket.pool.service if attempt is None else attempt.member.service
         lanes = ticket.gate.lanes
         if service.lanes or lanes:
             self._wake((*service.lanes, *lanes.values()), now)

@@ -400,6 +400,7 @@ class Reason(Enum):
     FORBIDDEN = "forbidden"
     RATE_LIMITED = "rate_limited"
     AUTHORISATION_UNAVAILABLE = "authorisation_unavailable"
+    OVERLOADED = "overloaded"
 
 
 class Outcome(Enum):

@@ -14,8 +14,13 @@ _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01
 _PCHAR = r"A-Za-z0-9\-._~!$&'()*+,;=:@"
 _ORDINARY = re.compile(rf"/[{_PCHAR}/]*").fullmatch
 _REFUSED = re.compile(r"[^\x21-\x7e]|[#?\\]|%(?![0-9A-Fa-f]{2})|%00")
+_ORDINARY_QUERY = re.compile(rf"[{_PCHAR}/?]*").fullmatch
+_REFUSED_IN_QUERY = re.compile(r"[^\x21-\x7e]|#|%(?![0-9A-Fa-f]{2})")
+_BARE_IN_QUERY = re.compile(rf"[^{_PCHAR}/?%]")
 _ESCAPE_OR_BARE = re.compile(rf"%(..)|[^{_PCHAR}/%]")
 _MANY_SLASHES = re.compile("//+")
+_OVERLONG = re.compile(r"%C[01]%[89AB]|%E0%[89]|%F0%8")
+"""UTF-8 that is longer than it may be (RFC 3629 §3), in which some upstreams read slashes and dots."""
 _DISGUISED_DOTS = re.compile(r"(?:/|%2F|%5C)\.\.?(?:;|%2F|%5C|/|$)")
 
 
@@ -31,8 +36,8 @@ def normalise(raw_path: str) -> str:
     """The normal form of a request's path (without query), idempotent; an empty path is `/` (RFC 3986 §6.2.3).
 
     Raises BadPath for what has no safe meaning: `%00`, broken escapes, `#`, a raw backslash, space, control
-    characters and non-ASCII; and for dot segments in disguise (`..;x`, `..%2F`), which some upstreams resolve
-    although no proxy in front of them does.
+    characters and non-ASCII; and for what some upstreams resolve although no proxy in front of them does: dot segments
+    in disguise (`..;x`, `..%2F`), and overlong UTF-8 (`%C0%AE`).
     """
     if _ORDINARY(raw_path) and "/." not in raw_path and "//" not in raw_path:
         return raw_path
@@ -50,7 +55,22 @@ def normalise(raw_path: str) -> str:
         path = _MANY_SLASHES.sub("/", path)
     if _DISGUISED_DOTS.search(path):
         raise BadPath("a dot segment is hidden behind a path parameter or an escaped slash")
+    if _OVERLONG.search(path):
+        raise BadPath("a path must not hold overlong UTF-8")
     return path
+
+
+def normalise_query(raw: str) -> str:
+    """A query as RFC 3986 §3.4 lets it stand in a target: characters that clients send raw all the same (`[`, `|`, `"`
+    and the like) are escaped; everything else stays as it is, escapes included. Idempotent.
+
+    Raises BadPath for broken escapes, `#`, space, control characters and non-ASCII.
+    """
+    if _ORDINARY_QUERY(raw):
+        return raw
+    if _REFUSED_IN_QUERY.search(raw):
+        raise BadPath("a query must hold ASCII without `#`, and two hexadecimal digits behind each percent sign")
+    return _BARE_IN_QUERY.sub(lambda bare: f"%{ord(bare.group()):02X}", raw)
 
 
 def has_escaped_slash(path: str) -> bool:

@@ -27,6 +27,7 @@ STATUSES = {
     Reason.FORBIDDEN: 403,
     Reason.RATE_LIMITED: 429,
     Reason.AUTHORISATION_UNAVAILABLE: 503,
+    Reason.OVERLOADED: 503,
 }
 """Of all reasons, so that a shell may end a ticket for any; a route may choose others for the empty pool."""
 

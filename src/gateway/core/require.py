@@ -21,6 +21,8 @@ class Sender(Protocol):
     def kind(self) -> str: ...
     @property
     def owner(self) -> str: ...
+    @property
+    def issuer(self) -> str: ...
 
 
 class Authenticated(Protocol):
@@ -40,6 +42,7 @@ class Authenticated(Protocol):
 class _Nobody:
     kind: str = ""
     owner: str = ""
+    issuer: str = ""
 
 
 _NOBODY = _Nobody()
@@ -54,7 +57,7 @@ CompileRequire = Callable[[str], Predicate[Authenticated]]
 
 IDENTITY = Record(
     "identity",
-    fields={"kind": Field(STRING, attrgetter("kind")), "owner": Field(STRING, attrgetter("owner"))},
+    fields={name: Field(STRING, attrgetter(name)) for name in ("kind", "owner", "issuer")},
 )
 ROUTE = Record("route", fields={"name": Field(STRING, attrgetter("name"))})
 REQUIRE: Environment[Authenticated] = {

@@ -63,6 +63,9 @@ class _Rule:
 
 
 _Rules = tuple[_Rule, ...]
+_Takers = Route | _Rules
+"""A route that takes whatever comes, or rules to be asked in their order. Without the rule in between, a look-up among
+ten thousand routes has half as much to fetch from memory."""
 
 
 class _Element:
@@ -79,19 +82,22 @@ class _Element:
 class _Paths:
     """The rules of one hostname, by path."""
 
-    __slots__ = ("_depth", "_exact", "_regexes", "_root")
+    __slots__ = ("_depth", "_exact", "_only", "_regexes", "_root")
 
     def __init__(self, rules: Iterable[tuple[Match, _Rule]], compile_regex: CompileRegex) -> None:
         by_path: dict[PathKind, defaultdict[str, list[_Rule]]] = {kind: defaultdict(list) for kind in PathKind}
         for match, rule in rules:
             by_path[match.path.kind][match.path.value].append(rule)
-        self._exact = {path: _ranked(found) for path, found in by_path[PathKind.EXACT].items()}
+        self._exact = {path: _takers(_ranked(found)) for path, found in by_path[PathKind.EXACT].items()}
         regexes = [
             (rule, compile_regex(pattern)) for pattern, found in by_path[PathKind.REGEX].items() for rule in found
         ]
         self._regexes = tuple(sorted(regexes, key=lambda pair: pair[0].rank))
         self._depth = 0
         self._root = self._tree(by_path[PathKind.PREFIX])
+        takers = _takers(self._root.rules)
+        nothing_else = not (self._exact or self._regexes or self._depth)
+        self._only = takers if nothing_else and isinstance(takers, Route) else None
 
     def _tree(self, prefixes: Mapping[str, list[_Rule]]) -> _Element:
         root = _Element(None)
@@ -107,10 +113,16 @@ class _Paths:
         return root
 
     def find(self, facts: RequestFacts) -> Route | None:
+        if self._only is not None:
+            return self._only
         path = facts.path
-        for rule in self._exact.get(path, ()):
-            if rule.unconditional or rule.takes(facts):
-                return rule.route
+        takers = self._exact.get(path)
+        if takers is not None:
+            if isinstance(takers, Route):
+                return takers
+            for rule in takers:
+                if rule.unconditional or rule.takes(facts):
+                    return rule.route
         for rule, full_match in self._regexes:
             if full_match(path) and rule.takes(facts):
                 return rule.route
@@ -209,6 +221,10 @@ def _merged(prefixes: Mapping[str, list[_Rule]]) -> Mapping[str, list[_Rule]]:
 
 def _ranked(rules: Iterable[_Rule]) -> _Rules:
     return tuple(sorted(rules, key=lambda rule: rule.rank))
+
+
+def _takers(rules: _Rules) -> _Takers:
+    return rules[0].route if rules and rules[0].unconditional else rules
 
 
 def _when(route: Route, compile_when: CompileWhen, on_error: OnPredicateError | None) -> _When:

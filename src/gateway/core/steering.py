@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from gateway.core.candidate import MAX_STEPS, Candidate, CompileInstances
+from gateway.core.candidate import Candidate, CompileInstances, steps_for
 from gateway.core.model import Backend, Instance, InstanceKey, Route, Sticky, StickyOn
 from gateway.core.predicate import Memo, Predicate, PredicateError
 from gateway.core.predicate.values import Frame
@@ -143,7 +143,7 @@ class _Judge:
     def chosen(self, candidates: Sequence[Candidate], asking: Authenticated, asked: Memo) -> frozenset[InstanceKey]:
         if self._fixed is not None:
             return self._fixed
-        frame = Frame(self._predicate.variables, MAX_STEPS)
+        frame = Frame(self._predicate.variables, steps_for(len(candidates)))
         found = frozenset(
             candidate.instance.key for candidate in candidates if self._holds(candidate, asking, asked, frame)
         )
@@ -155,6 +155,9 @@ class _Judge:
         self._fixed = None
 
     def _holds(self, candidate: Candidate, asking: Authenticated, asked: Memo, frame: Frame) -> bool:
+        if frame.spent:
+            self._failed()
+            return False
         candidate.asking, candidate.asked = asking, asked
         try:
             return self._predicate.holds_within(candidate, frame)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -78,71 +77,91 @@ class Attempt:
         self.judged = False
 
 
-@dataclass(slots=True)
+# Made for each request: plain classes, since making one that `dataclass` makes costs ten times as much when compiled.
+
+
 class Head:
     """The response head came. `replayable`: the request can be sent again, all of its body read so far is kept."""
 
-    status: int
-    replayable: bool
+    __slots__ = ("replayable", "status")
+
+    def __init__(self, status: int, replayable: bool) -> None:
+        self.status = status
+        self.replayable = replayable
 
 
-@dataclass(slots=True)
 class End:
     """The response is complete."""
 
+    __slots__ = ()
 
-@dataclass(slots=True)
+
 class Failure:
     """The attempt failed; TRUNCATED only after the head, the other kinds only before it."""
 
-    kind: FailureKind
-    replayable: bool
+    __slots__ = ("kind", "replayable")
+
+    def __init__(self, kind: FailureKind, replayable: bool) -> None:
+        self.kind = kind
+        self.replayable = replayable
 
 
 Result = Head | End | Failure
 
 
-@dataclass(slots=True)
 class Send:
     """Send the request to `attempt.instance`."""
 
-    attempt: Attempt
+    __slots__ = ("attempt",)
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt = attempt
 
 
-@dataclass(slots=True)
 class Wait:
     """The ticket is queued; its decision will be among the woken ones, at the latest at `until`."""
 
-    ticket: Ticket
-    until: float
+    __slots__ = ("ticket", "until")
+
+    def __init__(self, ticket: Ticket, until: float) -> None:
+        self.ticket = ticket
+        self.until = until
 
 
-@dataclass(slots=True)
 class Reject:
     """The ticket ended: refuse with `status`; `retry_after` in seconds where a time is known."""
 
-    ticket: Ticket
-    reason: Reason
-    status: int
-    retry_after: float | None = None
+    __slots__ = ("reason", "retry_after", "status", "ticket")
+
+    def __init__(self, ticket: Ticket, reason: Reason, status: int, retry_after: float | None = None) -> None:
+        self.ticket = ticket
+        self.reason = reason
+        self.status = status
+        self.retry_after = retry_after
 
 
-@dataclass(slots=True)
 class Deliver:
     """Pass this response head on to the client, then stream."""
 
-    ticket: Ticket
+    __slots__ = ("ticket",)
+
+    def __init__(self, ticket: Ticket) -> None:
+        self.ticket = ticket
 
 
-@dataclass(slots=True)
 class Broken:
     """The ticket ended after its head went out: abort the client's connection, never end it cleanly."""
 
-    ticket: Ticket
+    __slots__ = ("ticket",)
+
+    def __init__(self, ticket: Ticket) -> None:
+        self.ticket = ticket
 
 
-@dataclass(slots=True)
 class Done:
     """The ticket ended: responded."""
 
-    ticket: Ticket
+    __slots__ = ("ticket",)
+
+    def __init__(self, ticket: Ticket) -> None:
+        self.ticket = ticket

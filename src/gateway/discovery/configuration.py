@@ -68,7 +68,7 @@ class Configuration:
         self._defaults_applied = asyncio.Event()
         self._defaults_applied.set()
         self._defaults_differ = asyncio.Event()
-        self._defaults: DocumentsView[Defaults] = self._documents("defaults", _parse_defaults, self._note_defaults)
+        self._defaults: DocumentsView[Defaults] = self._documents("defaults", self._parse_defaults, self._note_defaults)
         self._routes: DocumentsView[Route] = self._documents("routes/", self._parse_route, changed)
         self._policies: DocumentsView[ServicePolicy] = self._documents("services/", self._parse_policy, changed)
         self._credentials: DocumentsView[Credential] = self._documents("credentials/", _parse_credential, changed)
@@ -219,6 +219,10 @@ class Configuration:
             key=document.key,
         )
 
+    def _parse_defaults(self, document: Document, _name: str) -> Defaults | Rejection:
+        own_service = self._options.own_service
+        return parse_defaults(document.raw, document.modify_index, own_service=own_service, key=document.key)
+
     def _parse_policy(self, document: Document, name: str) -> ServicePolicy | Rejection:
         return parse_policy(name, document.raw, document.modify_index, self._now or BUILT_IN, key=document.key)
 
@@ -240,7 +244,3 @@ class _Later:
 
 def _parse_credential(document: Document, name: str) -> Credential | Rejection:
     return parse_credential(name, document.raw, document.modify_index, key=document.key)
-
-
-def _parse_defaults(document: Document, _name: str) -> Defaults | Rejection:
-    return parse_defaults(document.raw, document.modify_index, key=document.key)

@@ -94,12 +94,14 @@ def decode(content: bytes, addresses: AddressPolicy) -> Snapshot:
 
 
 class SnapshotFile:
-    """Reads once, writes after changes, at most every `INTERVAL` seconds. A disk that fails costs only the snapshot."""
+    """Reads once, writes after changes, at most every `INTERVAL` seconds. A disk that fails costs only the snapshot,
+    and only until it works again."""
 
     def __init__(self, path: Path, addresses: AddressPolicy) -> None:
         self._path = path
         self._addresses = addresses
         self._changed = asyncio.Event()
+        self._failed = False
 
     def load(self) -> Snapshot | None:
         """None where there is no file, or none that can be used, which is logged."""
@@ -118,13 +120,14 @@ class SnapshotFile:
 
     async def run(self, collect: Callable[[], Snapshot]) -> NoReturn:
         """Write what `collect` gives whenever a change was noted, and once more when cancelled before that."""
-        saving: asyncio.Future[None] | None = None
+        saving: asyncio.Future[bool] | None = None
         try:
             while True:
                 await self._changed.wait()
                 self._changed.clear()
                 saving = asyncio.ensure_future(asyncio.to_thread(self.save, collect()))
-                await asyncio.shield(saving)
+                if not await asyncio.shield(saving):
+                    self._changed.set()
                 await asyncio.sleep(INTERVAL)
         finally:
             if saving is not None:
@@ -132,8 +135,9 @@ class SnapshotFile:
             if self._changed.is_set():
                 self.save(collect())
 
-    def save(self, snapshot: Snapshot) -> None:
-        """Replace the file at once or not at all: written beside it, synced, renamed; readable by us alone."""
+    def save(self, snapshot: Snapshot) -> bool:
+        """Replace the file at once or not at all: written beside it, synced, renamed; readable by us alone. Whether it
+        could be done; the first failure in a row is logged."""
         folder = self._path.parent
         temporary: str | None = None
         try:
@@ -146,9 +150,16 @@ class SnapshotFile:
             Path(temporary).replace(self._path)
             _sync_folder(folder)
         except OSError as error:
-            _log.warning("cannot write the snapshot %s: %s", self._path, error, extra={"file": str(self._path)})
+            if not self._failed:
+                _log.warning("cannot write the snapshot %s: %s", self._path, error, extra={"file": str(self._path)})
             if temporary is not None:
                 Path(temporary).unlink(missing_ok=True)
+            self._failed = True
+            return False
+        if self._failed:
+            _log.info("wrote the snapshot %s again", self._path, extra={"file": str(self._path)})
+        self._failed = False
+        return True
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The ACL token, from a setting or from a file that is read again when it changes."""
+"""A token, from a setting or from a file that is read again when it changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ class TokenSource:
     away or empty for a moment, as while a secret is rotated, leaves the last token in force.
     """
 
-    def __init__(self, token: str | None, file: Path | None) -> None:
+    def __init__(self, token: str | None, file: Path | None, *, what: str = "Consul token") -> None:
+        """`what` it is, in the log."""
+        self._what = what
         self._token = token
         self._file = file
         self._stamp: _Stamp | None = None
@@ -49,7 +51,7 @@ class TokenSource:
         if token != self._token:
             self._token = token
             self.generation += 1
-            _log.info("took over the Consul token from its file", extra={"file": str(file)})
+            _log.info("took over the %s from its file", self._what, extra={"file": str(file)})
 
     def _complain(self, complaint: str) -> None:
         if complaint != self._complaint:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from gateway.core.filters import Edit
 from gateway.core.model import Instance
-from gateway.core.template import Template
 from gateway.pipeline import rendering
 from gateway.pipeline.stage import Call, Field
 from gateway.pipeline.twins import as_seen_by_servers
@@ -21,7 +20,7 @@ class HeaderEdit:
         self._values = [(name, rendering.field_value(value)) for name, value in given]
         self._literal = tuple((name, value) for name, value in given if isinstance(value, str))
         self._is_literal = len(self._literal) == len(given)
-        self.of_instance = any(isinstance(value, Template) and value.of_instance for _, value in given)
+        self.of_instance = edit.of_instance
 
     def apply(self, call: Call, instance: Instance | None, fields: Sequence[Field]) -> list[Field]:
         """Removes, then sets, then adds. What is set or added stands behind the rest.

@@ -6,6 +6,7 @@ A path is never repaired: `/v2/../admin` would become `/admin`, which is not whe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
 from gateway.core.filters import ReplacePrefix, RewritePath
 from gateway.core.paths import BadPath, has_escaped_slash, normalise
@@ -52,7 +53,10 @@ def rewriting(filter_: RewritePath, compile_groups: CompileGroups) -> RequestEdi
     """A path that the pattern does not match as a whole stays as it is."""
     match = compile_groups(filter_.pattern)
     parts = filter_.to.parts if isinstance(filter_.to, Template) else (filter_.to,)
-    pieces = [part.number - 1 if isinstance(part, Group) else rendering.path_part(part) for part in parts]
+    pieces = [
+        part.number - 1 if isinstance(part, Group) else rendering.path_part(part, following)
+        for part, following in zip_longest(parts, parts[1:])
+    ]
 
     def edit(call: Call) -> None:
         groups = match(call.path)

@@ -142,7 +142,9 @@ def _claim(name: str, call: Call) -> Key:
 
 
 def _credential(call: Call) -> Key:
-    return None if call.identity is None else _bounded(str(call.identity))
+    """Whoever one issuer calls alice is not the alice of another. The length keeps the parts apart."""
+    who = call.identity
+    return None if who is None else _bounded(f"{who.kind}:{len(who.issuer)}:{who.issuer}:{who.owner}")
 
 
 def _route(_: Call) -> Key:

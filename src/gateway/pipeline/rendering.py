@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from urllib.parse import quote
 
 from gateway.core.model import Instance
@@ -31,13 +32,19 @@ def field_value(text: Text) -> Render:
 
 
 def path(text: Text) -> Render:
-    return _joined([path_part(part) for part in _parts(text)])
+    parts = _parts(text)
+    return _joined([path_part(part, following) for part, following in zip_longest(parts, parts[1:])])
 
 
-def path_part(part: Part) -> Render:
-    """Each value is one element of the path or a part of one, but for the request's path."""
-    is_path = isinstance(part, Variable) and part.source is Source.PATH
-    return _part(part, _as_is if is_path else _percent_encoded)
+def path_part(part: Part, following: Part | None) -> Render:
+    """Each value is one element of the path or a part of one, but for the request's path, whose slash at the end gives
+    way to one that follows: else `${request.path}/x` would have no normal form for `/`."""
+    if not isinstance(part, Variable) or part.source is not Source.PATH:
+        return _part(part, _percent_encoded)
+    whole = _part(part, _as_is)
+    if not isinstance(following, str) or not following.startswith("/"):
+        return whole
+    return lambda call, instance: whole(call, instance).removesuffix("/")
 
 
 def query_value(text: Text) -> Render:

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from gateway.core.facts import RequestFacts
 from gateway.core.model import Instance, Reason, Route
+from gateway.pipeline.peer_certificate import PeerCertificate
 
 Field = tuple[str, str]
 Claims = Mapping[str, JsonValue]
@@ -21,10 +22,12 @@ Claims = Mapping[str, JsonValue]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who sent a request, and by what they proved it: `jwt`, `api_key`, `basic` or `external`."""
+    """Who sent a request, and by what they proved it: `jwt`, `api_key`, `basic`, `external` or `client_certificate`."""
 
     kind: str
     owner: str
+    issuer: str = ""
+    """Who says so, where a token names it (`iss`): an owner is one person of one issuer (RFC 7519 §4.1.2)."""
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.owner}"
@@ -72,6 +75,8 @@ class Call:
     """Bytes of all header fields as the client sent them."""
     body_length: int = 0
     """Bytes of the body where the head tells; 0 where it is chunked, too."""
+    certificate: PeerCertificate | None = None
+    """Of the client's end of the connection, verified; None where there is none."""
     identity: Identity | None = None
     """None until authenticated, and on routes that ask for nothing."""
     claims: Claims = field(default_factory=dict)

@@ -2,6 +2,9 @@
 
 Almost every deadline here is taken back before its time, and a timer of the loop costs as much as parsing a head. So
 the timer stays when the deadline goes, and looks, once it rings, whether there is a later one by then.
+
+A loop that was held up, because the process was stopped, the machine suspended or a processor not to be had, comes to
+its timers before it has heard what came meanwhile. Those whom it waits for are not to blame, so it hears them first.
 """
 
 from __future__ import annotations
@@ -9,11 +12,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+_LATE = 0.1
+"""Seconds by which a loop that is well never misses a timer; and how long one that was held up gets to hear."""
+
 
 class Alarm:
     """Calls `call` at the time that was set last, unless it was taken back. Times are the loop's, in seconds."""
 
-    __slots__ = ("_call", "_due", "_loop", "_rings_at", "_timer")
+    __slots__ = ("_call", "_due", "_heard", "_loop", "_rings_at", "_timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
         self._loop = loop
@@ -21,6 +27,8 @@ class Alarm:
         self._due: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = 0.0
+        self._heard = False
+        """Whether the loop was late for this deadline, and has heard since; it is waited for once."""
 
     @property
     def is_set(self) -> bool:
@@ -28,6 +36,7 @@ class Alarm:
 
     def set(self, when: float) -> None:
         self._due = when
+        self._heard = False
         if self._timer is None:
             self._arm(when)
         elif when < self._rings_at:
@@ -55,6 +64,9 @@ class Alarm:
         # Compared with the time that was asked for: the loop may be early by a part of a millisecond.
         if due > self._rings_at:
             self._arm(due)
+        elif not self._heard and (now := self._loop.time()) - self._rings_at > _LATE:
+            self._heard = True
+            self._arm(now + _LATE)
         else:
             self._due = None
             self._call()

@@ -7,7 +7,11 @@ the next one when it has ended.
 from __future__ import annotations
 
 import asyncio
+import logging
+import ssl
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol, cast
 
 from aiohttp.base_protocol import BaseProtocol
@@ -19,15 +23,24 @@ from aiohttp.tcp_helpers import tcp_keepalive
 from aiohttp.web_protocol import RequestPayloadError
 
 from gateway.core.model import Reason
+from gateway.pipeline.peer_certificate import BadCertificate, PeerCertificate, peer_certificate
 from gateway.proxy.alarm import Alarm
 from gateway.proxy.connection import Connection
-from gateway.proxy.facts import KnownHead, Message
-from gateway.proxy.forwarded import plain_address
+from gateway.proxy.facts import Entrance, Inbound, Message
+from gateway.proxy.forwarded import Forwarding, plain_address
 from gateway.proxy.options import ProxyOptions
 
+logger = logging.getLogger("gateway.tls")
+
+_UNSENT = 65536
+"""Bytes for a client that wait to be taken before whoever makes them has to."""
 _HEAD_END = b"\r\n\r\n"
+_REPEATED = 4096
+"""Bytes of the largest head that a connection remembers."""
 _PIPELINED = 32
 """Requests that may wait for the one before them; more of what the client sends is not read until half have gone."""
+_HEAD_KEPT = 1 << 19
+"""Bytes of an unfinished head, and of the end of a body in front of it, that are kept to find its first line in."""
 
 
 class RequestParser(Protocol):
@@ -51,7 +64,7 @@ class Exchanges(Protocol):
     def begin(self, connection: ClientConnection, message: Message, content: StreamReader) -> None:
         """Answers a request; `exchange_began` is told before anything else."""
 
-    def refuse_unreadable(self, connection: ClientConnection, reason: Reason | None) -> None:
+    def refuse_unreadable(self, connection: ClientConnection, reason: Reason | None, detail: str | None = None) -> None:
         """Answers and records what never became a request."""
 
 
@@ -59,7 +72,12 @@ class ClientConnection(Connection):
     """Made by `ClientServer`. `busy` from a request's head until its response has been written."""
 
     def __init__(
-        self, server: ClientServer, exchanges: Exchanges, options: ProxyOptions, loop: asyncio.AbstractEventLoop
+        self,
+        server: ClientServer,
+        exchanges: Exchanges,
+        options: ProxyOptions,
+        loop: asyncio.AbstractEventLoop,
+        entrance: Entrance,
     ) -> None:
         super().__init__(loop)
         self._requests: RequestParser | None = _request_parser(self, options, loop)
@@ -84,6 +102,14 @@ class ClientConnection(Connection):
         self._turning = False
         self._partial = False
         """Whether a request's head has come in part."""
+        self._rests = True
+        """The parser is known to be between two requests."""
+        self._last_head: bytes | None = None
+        """The bytes of a request without body that the parser read last, and nothing else ..."""
+        self._last_message: Message | None = None
+        """... and what it made of them, as it would of the same bytes again: clients that poll send nothing else."""
+        self._fed = b""
+        """What the parser has been fed of a head that it has not told of yet."""
         self._head_begun = False
         """Whether somebody waits for the rest of it."""
         self._alarm = Alarm(loop, self._waited_enough)
@@ -91,9 +117,12 @@ class ClientConnection(Connection):
         self._lingering: asyncio.Task[None] | None = None
         self._accepted: asyncio.Transport | None = None
         self.busy = False
+        self.entrance = entrance
+        self.certificate: PeerCertificate | None = None
+        """The client's, verified."""
         self.peer = ""
-        self.known: KnownHead | None = None
-        """What the header fields of the last request came to."""
+        self.known: Inbound | None = None
+        """What the last request came to."""
 
     # --- events of the transport ---
 
@@ -104,6 +133,11 @@ class ClientConnection(Connection):
         tcp_keepalive(accepted)
         peername = transport.get_extra_info("peername")
         self.peer = plain_address(peername[0]) if isinstance(peername, tuple) else plain_address("")
+        encryption = transport.get_extra_info("ssl_object")
+        if encryption is not None:
+            # Those of TLS are eight times as large by default.
+            accepted.set_write_buffer_limits(_UNSENT)
+            self.certificate = _certificate(encryption, self.peer)
         self._server.joined(self)
         self._alarm.set(self._loop.time() + self._options.keep_alive)
 
@@ -127,10 +161,15 @@ class ClientConnection(Connection):
         self._parser = self._requests = None
 
     def data_received(self, data: bytes) -> None:
-        if self._plain and self._exchange is None and data.find(_HEAD_END) + 4 == len(data) > 4:
-            # One head and nothing else, while nothing is unfinished: nearly always.
-            self._feed(data)
-            return
+        if self._plain and self._exchange is None:
+            if self._rests and data == self._last_head:
+                assert self._last_message is not None
+                self._exchanges.begin(self, self._last_message, EMPTY_PAYLOAD)
+                return
+            if data.find(_HEAD_END) + 4 == len(data) > 4:
+                # One head and nothing else, while nothing is unfinished: nearly always.
+                self._feed_head(data)
+                return
         if self._closing or self._deaf:
             return
         if self._tunnel is not None:
@@ -170,11 +209,32 @@ class ClientConnection(Connection):
         elif not (self._deaf or self._closing):
             self._feed(data)
 
+    def _feed_head(self, data: bytes) -> None:
+        """For what ends where a head does, and has no other in it."""
+        rested, self._rests = self._rests, False
+        between = self._payload.is_eof()
+        messages, upgrade, tail = self._parsed(data)
+        if len(messages) != 1 or upgrade or self._messages:
+            self._take(messages, between=between, upgrade=upgrade, tail=tail)
+            return
+        message, self._payload = messages[0]
+        self._partial = False
+        if self._payload is EMPTY_PAYLOAD:
+            self._rests = True
+            if rested and len(data) <= _REPEATED:
+                self._last_head, self._last_message = data, message
+        self._exchanges.begin(self, message, self._payload)
+
     def _feed(self, data: bytes) -> None:
+        self._rests = False
+        between = self._payload.is_eof()
+        messages, upgrade, tail = self._parsed(data)
+        self._take(messages, between=between, upgrade=upgrade, tail=tail)
+
+    def _parsed(self, data: bytes) -> tuple[list[tuple[Message, StreamReader]], bool, bytes]:
         parser = self._requests
         if parser is None:
-            return
-        between = self._payload.is_eof()
+            return [], False, b""
         try:
             messages, upgrade, tail = parser.feed_data(data)
         except HttpProcessingError as error:
@@ -183,17 +243,29 @@ class ClientConnection(Connection):
             # The parser tells nothing to a body that it gave up.
             if not self._payload.is_eof():
                 self._payload.set_exception(RequestPayloadError("broken framing"))
-        else:
-            self._partial = between and not messages and bool(data)
-            if self._plain and self._exchange is None and len(messages) == 1 and not (upgrade or self._messages):
-                message, self._payload = messages[0]
-                self._exchanges.begin(self, message, self._payload)
-                return
-            for message, payload in messages:
-                self._payload = payload
-                self._messages.append((message, payload, None))
-            if upgrade:
-                self._hold(tail)
+            return [], False, b""
+        fed, self._fed = self._fed + data, b""
+        for at, (message, _) in enumerate(messages):
+            if not _is_of_http(message, fed):
+                for good, payload in messages[:at]:
+                    self._payload = payload
+                    self._messages.append((good, payload, None))
+                self._deaf, self._plain = True, False
+                self._messages.append((None, EMPTY_PAYLOAD, Reason.BAD_REQUEST))
+                return [], False, b""
+        last = messages[-1][1] if messages else self._payload
+        if last.is_eof() and not (messages and data.endswith(_HEAD_END)):
+            self._fed = fed[:_HEAD_KEPT]
+        return messages, upgrade, tail
+
+    def _take(self, messages: list[tuple[Message, StreamReader]], *, between: bool, upgrade: bool, tail: bytes) -> None:
+        """`between`: the parser had no unfinished body before it read them."""
+        self._partial = between and not messages and not self._deaf
+        for message, payload in messages:
+            self._payload = payload
+            self._messages.append((message, payload, None))
+        if upgrade:
+            self._hold(tail)
         if self._messages and self._exchange is None:
             self._turn()
 
@@ -227,7 +299,7 @@ class ClientConnection(Connection):
                 message, content, reason = self._messages.popleft()
                 if message is None:
                     self._exchanges.refuse_unreadable(self, reason)
-                    self.close()
+                    self._part()
                 else:
                     self._exchanges.begin(self, message, content)
                 self._let_go_at_rest()
@@ -296,6 +368,16 @@ class ClientConnection(Connection):
 
     # --- endings ---
 
+    def deafen(self) -> None:
+        """Reads none of what comes from now on."""
+        self._deaf, self._plain = True, False
+
+    def refuse(self, reason: Reason, detail: str | None = None) -> None:
+        """Answers what is no request, and ends the connection."""
+        self.deafen()
+        self._exchanges.refuse_unreadable(self, reason, detail)
+        self._part()
+
     def abort(self) -> None:
         """Ends the connection at once, so that nobody takes what was sent for complete."""
         self._plain, self._closing = False, True
@@ -310,12 +392,27 @@ class ClientConnection(Connection):
             self._accepted.close()
         self._watch_unread()
 
+    def _part(self) -> None:
+        """Says no more, and hears the client out for a while, since what is still on its way would take the answer from
+        it if the connection were closed at once (RFC 9112 §9.6)."""
+        self._deaf, self._plain, self._head_begun = True, False, False
+        self._messages.clear()
+        accepted = self._accepted
+        if accepted is None or accepted.is_closing() or not accepted.can_write_eof():
+            self.close()
+            return
+        accepted.write_eof()
+        if self._buffer_paused:
+            self._resume_for_buffer()
+        self._watch_unread()
+        self._alarm.set(self._loop.time() + self._options.lingering)
+
     def _hang_up(self, content: StreamReader) -> None:
         """Reads the rest of a body for a while: a client that is still sending would not see its answer."""
         self._plain = False
         self._messages.clear()
         if self._deaf or content.is_eof() or content.exception() is not None:
-            self.close()
+            self._part()
             return
         self._watch_unread()
         self._lingering = self._loop.create_task(self._linger(content))
@@ -349,9 +446,24 @@ class ClientConnection(Connection):
     def _waited_enough(self) -> None:
         """A silent client is left without a word; one that began a request and does not go on is told so."""
         if self._head_begun:
-            self._deaf, self._plain = True, False
-            self._exchanges.refuse_unreadable(self, Reason.REQUEST_TIMEOUT)
-        self.close()
+            self.refuse(Reason.REQUEST_TIMEOUT)
+        else:
+            self.close()
+
+
+def _is_of_http(message: Message, fed: bytes) -> bool:
+    """Whether the request line is one of RFC 9112 §3, with single spaces, and of HTTP: llhttp takes RTSP and ICE too,
+    and does not say which it was."""
+    return f"{message.method} {message.path} HTTP/".encode("utf-8", "surrogateescape") in fed
+
+
+def _certificate(encryption: ssl.SSLObject, peer: str) -> PeerCertificate | None:
+    der = encryption.getpeercert(binary_form=True)
+    try:
+        return None if der is None else peer_certificate(der)
+    except BadCertificate as bad:
+        logger.info("A client's certificate cannot be read.", extra={"peer": peer, "error": str(bad)})
+        return None
 
 
 def _request_parser(
@@ -382,33 +494,69 @@ def _reason(error: HttpProcessingError) -> Reason:
 
 
 class ClientServer:
-    """All client connections of one listener, within its cap. Called by the loop for each that is accepted."""
+    """All client connections of one listener, within its cap."""
 
     def __init__(self, exchanges: Exchanges, options: ProxyOptions) -> None:
         """To be made in the event loop."""
         self._exchanges = exchanges
         self._options = options
         self._loop = asyncio.get_running_loop()
+        self._entering: set[ClientConnection] = set()
         self._idle: dict[ClientConnection, None] = {}
         self._all: set[ClientConnection] = set()
         self._emptied: asyncio.Event | None = None
+        self._of_client: dict[str, int] = {}
+        """Open connections by address, of those that are limited."""
+        self._trusts = Forwarding(options.trusted_hops).trusts
         self.dropped = 0
         """Connections closed because there were too many."""
 
-    def __call__(self) -> ClientConnection:
-        return ClientConnection(self, self._exchanges, self._options, self._loop)
+    def factory(self, entrance: Entrance) -> Callable[[], ClientConnection]:
+        """What makes connections for the loop's server."""
+        return partial(ClientConnection, self, self._exchanges, self._options, self._loop, entrance)
+
+    def enter(self, entrance: Entrance) -> ClientConnection | None:
+        """A connection that is to be made, and counts already; None where there are too many."""
+        if self.size >= self._options.max_connections and not self._drop_idle():
+            return None
+        connection = self.factory(entrance)()
+        self._entering.add(connection)
+        return connection
+
+    def is_entering(self, connection: ClientConnection) -> bool:
+        """Whether it has not been made yet."""
+        return connection in self._entering
 
     @property
     def open_connections(self) -> frozenset[ClientConnection]:
         return frozenset(self._all)
 
+    @property
+    def size(self) -> int:
+        """Connections, those included that are to be made."""
+        return len(self._all) + len(self._entering)
+
     def joined(self, connection: ClientConnection) -> None:
+        self._entering.discard(connection)
         self._all.add(connection)
-        if len(self._all) > self._options.max_connections:
-            self.dropped += 1
-            victim = next(iter(self._idle), connection)
-            victim.abort()
+        if self.size > self._options.max_connections and not self._drop_idle():
+            connection.abort()
         self._idle[connection] = None
+        if self._options.max_connections_per_client and not self._trusts(connection.peer):
+            count = self._of_client[connection.peer] = self._of_client.get(connection.peer, 0) + 1
+            if count > self._options.max_connections_per_client:
+                self.dropped += 1
+                connection.abort()
+
+    def _drop_idle(self) -> bool:
+        """Makes room for one more, if anyone is idle."""
+        self.dropped += 1
+        victim = next(iter(self._idle), None)
+        if victim is None:
+            return False
+        del self._idle[victim]
+        victim.abort()
+        return True
 
     def busy(self, connection: ClientConnection) -> None:
         self._idle.pop(connection, None)
@@ -417,7 +565,12 @@ class ClientServer:
         self._idle[connection] = None
 
     def left(self, connection: ClientConnection) -> None:
+        if connection in self._all and connection.peer in self._of_client:
+            self._of_client[connection.peer] -= 1
+            if not self._of_client[connection.peer]:
+                del self._of_client[connection.peer]
         self._all.discard(connection)
+        self._entering.discard(connection)
         self._idle.pop(connection, None)
         if not self._all and self._emptied is not None:
             self._emptied.set()

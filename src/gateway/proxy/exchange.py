@@ -44,8 +44,11 @@ _Come = TypeVar("_Come")
 _SWITCHING_PROTOCOLS = 101
 _TICK = 0.002
 """Seconds by which an event loop may call before the time."""
+_SOON = 1.0
+"""Seconds after which a client may come again that came when there were too many."""
 _OF_THE_BODY = frozenset({Reason.BODY_TOO_LARGE, Reason.REQUEST_TIMEOUT, Reason.BAD_REQUEST})
 """Refusals after which nobody knows where the next request begins, or wants to."""
+_WITHOUT_INSTANCE = frozenset({Reason.NO_HEALTHY_INSTANCE, Reason.CIRCUIT_OPEN})
 
 
 class Exchange:
@@ -67,6 +70,7 @@ class Exchange:
     _awaited: Awaitable[object] | None = None
     """What that task waits for, until it begins to."""
     _tunnelled = False
+    _answering = False
     _deadline: float | None = None
     _outcome = Outcome.REJECTED
     _reason: Reason | None = None
@@ -143,6 +147,8 @@ class Exchange:
             ratio=forwarder.options.trace_ratio,
         )
         inbound = self._inbound = forwarder.reader.read(self._message, connection)
+        if forwarder.overloaded:
+            raise Refused(Reason.OVERLOADED, retry_after=_SOON)
         route = self._route = self._matched(inbound.facts)
         if route is None:
             raise Refused(Reason.NO_ROUTE)
@@ -166,6 +172,7 @@ class Exchange:
                 id=self._request_id,
                 head_size=head.sifted.size,
                 body_length=head.length or 0,
+                certificate=connection.certificate,
             )
             self._through(self._call, iter(stages))
         else:
@@ -221,6 +228,8 @@ class Exchange:
         elif isinstance(decision, Reject):
             self._reason = decision.reason
             self._ticket = decision.ticket
+            if decision.reason in _WITHOUT_INSTANCE and any(each.instances for each in decision.ticket.route.backends):
+                self._detail = self._detail or "no instance for which a backend's instances holds may be picked"
             refusal = Refusal(decision.reason, None, decision.status, decision.retry_after)
             self._refuse(refusal, close=decision.reason in _OF_THE_BODY)
         else:
@@ -323,11 +332,12 @@ class Exchange:
         if outgoing is None:
             outgoing = self._outgoing = self._outgoing_of(inbound, call, route)
         outgoing.connect_time = 0.0
-        own = context.fields(trying.span_id)
         if call is None:
-            outgoing.lines = inbound.head.lines + lines([("X-Request-Id", self._request_id), *own])
+            state = f"tracestate: {context.state}\r\n" if context.state else ""
+            own = f"X-Request-Id: {self._request_id}\r\ntraceparent: {context.parent(trying.span_id)}\r\n{state}"
+            outgoing.lines = inbound.head.lines + own.encode()
         else:
-            head = RequestHead(call.host, [*call.fields, *own])
+            head = RequestHead(call.host, [*call.fields, *context.fields(trying.span_id)])
             for change in call.for_instance:
                 change(trying.instance, head)
             outgoing.host, outgoing.lines = head.host, lines(head.fields)
@@ -355,6 +365,7 @@ class Exchange:
         answer = self._written(attempt.instance, response)
         if response.status == _SWITCHING_PROTOCOLS:
             self._tunnelled = True
+            self._goes_on()
             self._when(self._tunnel(attempt, response, answer), self._over)
             return
         keep_alive = self._may_go_on()
@@ -364,6 +375,7 @@ class Exchange:
         start = self._start(response, framed, answer, whole or b"")
         self._status = response.status
         if whole is None:
+            self._goes_on()
             self._when(self._stream(attempt, response, start, chunked=chunked), self._over)
             return
         connection.write(start)
@@ -373,6 +385,11 @@ class Exchange:
             self._when(connection.drain(), self._over)
         else:
             self._end()
+
+    def _goes_on(self) -> None:
+        """The response has begun, and may take its time."""
+        self._answering = True
+        self._forwarder.answering += 1
 
     def _delivered(self, attempt: Attempt) -> None:
         self._forwarder.conductor.end(attempt)
@@ -447,7 +464,8 @@ class Exchange:
         if self._ended:
             self._forwarder.logger.error("request %s failed after its end", self._request_id, exc_info=error)
         elif isinstance(error, Refused):
-            self._refuse(Refusal(error.reason, error.detail), close=error.close)
+            refusal = Refusal(error.reason, error.detail, retry_after=error.retry_after)
+            self._refuse(refusal, close=error.close)
         elif isinstance(error, ConnectionError):
             self._leave()
             self._end()
@@ -519,6 +537,8 @@ class Exchange:
         if self._ended:
             return
         self._ended = True
+        if self._answering:
+            self._forwarder.answering -= 1
         task, self._task = self._task, None
         if task is not None and task is not asyncio.current_task():
             task.cancel()
@@ -565,26 +585,27 @@ class Exchange:
         if self._trying is not None:
             self._note(self._trying.result, None)
         return RequestRecord(
-            method=self._message.method,
-            path="" if inbound is None else inbound.facts.path,
-            route=None if self._route is None else self._route.name,
-            status=self._status,
-            outcome=self._outcome,
-            reason=self._reason,
-            duration=perf_counter() - self._started,
-            queue=self._queue,
-            facts=None if inbound is None else inbound.facts,
-            context=self._context,
-            attempts=len(self._trace),
-            instance=instance,
-            bytes_in=0 if body is None else body.received,
-            bytes_out=self._bytes_out,
-            request_id=self._request_id,
-            ticket=None if self._ticket is None else self._ticket.id,
-            client_ip=self._connection.peer if inbound is None else inbound.facts.client_ip,
-            detail=self._detail,
-            trace=tuple(self._trace),
-            identity=None if identity is None else str(identity),
+            self._message.method,
+            "" if inbound is None else inbound.facts.path,
+            None if self._route is None else self._route.name,
+            self._status,
+            self._outcome,
+            self._reason,
+            perf_counter() - self._started,
+            len(self._trace),
+            instance,
+            0 if body is None else body.received,
+            self._bytes_out,
+            self._request_id,
+            None if self._ticket is None else self._ticket.id,
+            self._connection.peer if inbound is None else inbound.facts.client_ip,
+            self._detail,
+            tuple(self._trace),
+            self._queue,
+            None if inbound is None else inbound.facts,
+            self._context,
+            None if identity is None else str(identity),
+            None if identity is None else identity.issuer or None,
         )
 
 

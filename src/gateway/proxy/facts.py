@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from ipaddress import IPv6Address
 from typing import Protocol
 
 from aiohttp.http import HttpVersion, HttpVersion11
@@ -17,16 +18,22 @@ from multidict import CIMultiDictProxy
 
 from gateway.core.facts import Headers, RequestFacts
 from gateway.core.model import Reason
-from gateway.core.paths import BadPath, normalise
-from gateway.proxy import via
+from gateway.core.paths import BadPath, normalise, normalise_query
+from gateway.proxy import via, websocket
 from gateway.proxy.fields import Field, FieldMap, elements, lines
 from gateway.proxy.forwarded import Forwarding
 from gateway.proxy.hop_headers import BadField, Sifted, sift_request
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.refusals import Refused
 
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=-]+)(?::([0-9]{0,5}))?")
-_WEBSOCKET = "websocket"
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)\.?)(?::([0-9]{0,5}))?")
+"""An address in brackets, or a name. RFC 3986 lets more stand in a name, such as commas, which others read as lists."""
+_MOST_DIGITS = 9
+"""More hops than there are."""
+
+
+_NOT_SERVED = frozenset({"CONNECT", "TRACE"})
+"""TRACE would tell the client what we say to instances (RFC 9110 §9.3.8)."""
 
 
 class Message(Protocol):
@@ -46,12 +53,22 @@ class Message(Protocol):
     def should_close(self) -> bool: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """Where clients come in: what they speak there, `http` or `https`, and the port."""
+
+    scheme: str
+    port: int
+
+
 class Peer(Protocol):
     """The connection that a request came on."""
 
+    entrance: Entrance
     peer: str
     """The address at its other end."""
-    known: KnownHead | None
+    known: Inbound | None
+    """What the last request came to."""
 
 
 @dataclass(slots=True)
@@ -79,6 +96,8 @@ class KnownHead:
     """The same with `Upgrade`, where this is WebSocket's opening handshake but for the method."""
     reusable: bool
     """Whether what follows on the connection can be read."""
+    max_forwards: str | None
+    """As sent."""
     trusted: bool
     """Whether a trusted hop sends it."""
     client_ip: str
@@ -89,16 +108,27 @@ class KnownHead:
     """The same, encoded."""
 
 
-@dataclass(slots=True)
 class Inbound:
     """A request that may be routed. `upgrade` is the protocol it asks for, if it is one that we tunnel."""
 
-    facts: RequestFacts
-    head: KnownHead
-    query: str
-    """As sent, with its question mark."""
-    upgrade: str | None
-    keep_alive: bool
+    __slots__ = ("facts", "head", "keep_alive", "message", "query", "upgrade")
+
+    def __init__(
+        self,
+        message: Message,
+        facts: RequestFacts,
+        head: KnownHead,
+        query: str,
+        upgrade: str | None,
+        keep_alive: bool,
+    ) -> None:
+        self.message = message
+        self.facts = facts
+        self.head = head
+        self.query = query
+        """As sent, with its question mark."""
+        self.upgrade = upgrade
+        self.keep_alive = keep_alive
 
 
 class Reader:
@@ -110,33 +140,55 @@ class Reader:
         self._options = options
         self._forwarding = forwarding
         self._wall_clock = wall_clock
-        self.port = options.port
-        """The one that clients reach us at."""
 
     def read(self, message: Message, connection: Peer) -> Inbound:
-        """Leaves what the header fields came to with the connection."""
+        """Leaves what it came to with the connection."""
+        known = connection.known
+        if known is not None and known.message is message:
+            # The same bytes again, at another time.
+            last = known.facts
+            facts = RequestFacts(
+                last.method,
+                last.host,
+                last.path,
+                last.query,
+                last.headers,
+                last.client_ip,
+                last.scheme,
+                self._wall_clock(),
+            )
+            known = Inbound(message, facts, known.head, known.query, known.upgrade, known.keep_alive)
+        else:
+            head = None if known is None else known.head
+            known = self._read(message, head, connection.peer, connection.entrance)
+        connection.known = known
+        return known
+
+    def _read(self, message: Message, head: KnownHead | None, peer: str, entrance: Entrance) -> Inbound:
+        """`head` is the last request's, in the hope that this one has the same."""
         version = message.version
         if version is not HttpVersion11 and version != (1, 0):
             if version < (1, 0):
                 raise Refused(Reason.BAD_REQUEST, "HTTP/0.9 is not served", close=True)
             raise Refused(Reason.VERSION_NOT_SUPPORTED, close=True)
         method = message.method
-        if method == "CONNECT":
+        if method in _NOT_SERVED:
             raise Refused(Reason.METHOD_NOT_ALLOWED, close=True)
-        head = connection.known
         if head is None or head.received != message.raw_headers or (head.version == "1.1") != (version == (1, 1)):
-            head = connection.known = self._learn(message, connection.peer)
-        path, query = _target(message.path, head.host)
+            head = self._learn(message, peer, entrance)
+        path, query = _target(message.path, method, head)
+        if method == "OPTIONS" and head.max_forwards is not None:
+            _check_max_forwards(head.max_forwards)
         upgrade, headers = None, head.headers
         if head.handshake is not None and method == "GET":
-            upgrade, headers = _WEBSOCKET, head.handshake
+            upgrade, headers = websocket.PROTOCOL, head.handshake
         facts = RequestFacts(
             method, head.hostname, path, query or "", headers, head.client_ip, head.scheme, self._wall_clock()
         )
         keep_alive = head.reusable and not message.should_close
-        return Inbound(facts, head, f"?{query}" if query is not None else "", upgrade, keep_alive)
+        return Inbound(message, facts, head, f"?{query}" if query is not None else "", upgrade, keep_alive)
 
-    def _learn(self, message: Message, peer: str) -> KnownHead:
+    def _learn(self, message: Message, peer: str, entrance: Entrance) -> KnownHead:
         forwarding, options = self._forwarding, self._options
         version = "1.1" if message.version == (1, 1) else "1.0"
         headers = message.headers
@@ -149,23 +201,25 @@ class Reader:
             raise Refused(Reason.HEADERS_TOO_LARGE, close=True)
         host = headers.get("Host")
         hostname = None if host is None else _host(host)
+        max_forwards = headers.get("Max-Forwards")
         hops = sifted.hops
         if hops and via.has_passed(hops.get("via", ()), options.gateway_id):
             raise Refused(Reason.LOOP_DETECTED)
         has_body, length = _framing(headers, version)
         expects = _expects_continue(headers)
+        passed = sifted.passed if max_forwards is None else _forwarded_once_more(sifted.passed)
         # Decisions see what goes upstream as the client sent it, and an upgrade that we would make; never what ends at
         # this hop, or what hops say of the client, which anyone may write.
         handshake, reusable = None, True
         if "Upgrade" in headers:
-            if _is_handshake(headers, version, connection):
-                handshake = FieldMap([*sifted.passed, ("Upgrade", _WEBSOCKET)])
+            if not has_body and _is_handshake(headers, version, connection, passed):
+                handshake = FieldMap([*passed, ("Upgrade", websocket.PROTOCOL)])
             # What follows an upgrade that nobody makes is lost to the parser.
-            reusable = headers["Upgrade"].lower() == _WEBSOCKET
-        client_ip, scheme = forwarding.client_ip(peer, hops), forwarding.scheme(peer, hops)
+            reusable = headers["Upgrade"].lower() == websocket.PROTOCOL
+        client_ip, scheme = forwarding.client_ip(peer, hops), forwarding.scheme(peer, hops, entrance.scheme)
         fields = (
-            *sifted.passed,
-            *forwarding.fields(peer, client_ip, "http", host, self.port, hops),
+            *passed,
+            *forwarding.fields(peer, client_ip, entrance.scheme, host, entrance.port, hops),
             ("Via", via.extended(hops.get("via", ()), options.gateway_id, version)),
         )
         return KnownHead(
@@ -174,12 +228,13 @@ class Reader:
             sifted,
             host,
             hostname,
-            FieldMap(sifted.passed),
+            FieldMap(passed),
             has_body,
             length,
             expects and version == "1.1",
             handshake,
             reusable,
+            max_forwards,
             forwarding.trusts(peer),
             client_ip,
             scheme,
@@ -192,38 +247,73 @@ class Reader:
 def _host(value: str) -> str:
     """The host in lower case, without port (RFC 9110 §7.2); user information and everything odd is refused."""
     match = _HOST.fullmatch(value)
-    if match is None or (match[2] and int(match[2]) > 65535):
+    if match is None or (match[1] and not _is_ipv6(match[1])) or (match[3] and int(match[3]) > 65535):
         raise Refused(Reason.BAD_REQUEST, "Host is not a host name or address, with or without a port", close=True)
-    return match[1].lower().rstrip(".") or match[1]
+    return f"[{match[1]}]".lower() if match[1] else match[2].lower()
 
 
-def _target(raw: str, host_field: str | None) -> tuple[str, str | None]:
-    """The normalised path and the raw query (RFC 9112 §3.2)."""
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _target(raw: str, method: str, head: KnownHead) -> tuple[str, str | None]:
+    """The normalised path and query (RFC 9112 §3.2)."""
     if not raw.startswith("/"):
+        if raw != "*":
+            raw = _absolute(raw, method, head)
         if raw == "*":
+            if method != "OPTIONS":
+                raise Refused(Reason.BAD_REQUEST, "only OPTIONS asks about no resource in particular", close=True)
             # It asks about the server as a whole (RFC 9110 §9.3.7), and routes lead to parts of it.
             raise Refused(Reason.NO_ROUTE)
-        raw = _absolute(raw, host_field)
     if "#" in raw:
         raise Refused(Reason.BAD_REQUEST, "a request target has no fragment", close=True)
     path, mark, query = raw.partition("?")
-    if not query.isascii():
-        raise Refused(Reason.BAD_REQUEST, "the request target holds a byte that is not ASCII", close=True)
     try:
-        return normalise(path), query if mark else None
+        return normalise(path), normalise_query(query) if mark else None
     except BadPath as bad:
-        raise Refused(Reason.BAD_REQUEST, f"the path cannot be served: {bad.reason}", close=True) from None
+        raise Refused(Reason.BAD_REQUEST, f"the target cannot be served: {bad.reason}", close=True) from None
 
 
-def _absolute(raw: str, host_field: str | None) -> str:
+def _absolute(raw: str, method: str, head: KnownHead) -> str:
+    """What remains of the absolute form in the form that it is forwarded in."""
     scheme, separator, rest = raw.partition("://")
-    if not separator or scheme.lower() not in ("http", "https"):
+    scheme = scheme.lower()
+    if not separator or scheme not in ("http", "https"):
         raise Refused(Reason.BAD_REQUEST, "the request target is of another scheme than http", close=True)
+    if scheme == "https" and head.scheme != "https":
+        # RFC 9110 §7.4: nothing that is to be had by TLS alone is to be had without.
+        raise Refused(Reason.BAD_REQUEST, "the request target is of a scheme that was not spoken", close=True)
     end = min((at for at in (rest.find("/"), rest.find("?"), rest.find("#")) if at >= 0), default=len(rest))
     authority, local = rest[:end], rest[end:]
-    if host_field is None or authority.lower() != host_field.lower():
+    if head.host is None or authority.lower() != head.host.lower():
         raise Refused(Reason.BAD_REQUEST, "the request target names another host than Host", close=True)
+    if not local and method == "OPTIONS":
+        # RFC 9112 §3.2.4
+        return "*"
     return local if local.startswith("/") else f"/{local}"
+
+
+def _check_max_forwards(value: str) -> None:
+    """Raises Refused where the request is not to go on (RFC 9110 §7.6.2)."""
+    if not value.isdigit():
+        raise Refused(Reason.BAD_REQUEST, "Max-Forwards is not a number", close=True)
+    if not value.strip("0"):
+        # It asks about this gateway, and routes lead to others.
+        raise Refused(Reason.NO_ROUTE)
+
+
+def _forwarded_once_more(fields: list[Field]) -> list[Field]:
+    """With one less in `Max-Forwards`; without the field, where there is no one number in it."""
+    others = [field for field in fields if field[0].lower() != "max-forwards"]
+    values = [value for name, value in fields if name.lower() == "max-forwards"]
+    if len(values) != 1 or not values[0].isdigit() or len(values[0]) > _MOST_DIGITS:
+        return others
+    return [*others, ("Max-Forwards", str(max(0, int(values[0]) - 1)))]
 
 
 def _framing(headers: CIMultiDictProxy[str], version: str) -> tuple[bool, int | None]:
@@ -236,23 +326,26 @@ def _framing(headers: CIMultiDictProxy[str], version: str) -> tuple[bool, int | 
             raise Refused(Reason.NOT_IMPLEMENTED, "no transfer coding but chunked is understood", close=True)
         return True, None
     length = headers.get("Content-Length")
-    return (False, None) if length is None else (True, int(length))
+    # Python refuses to read very many digits, which may all be zeros.
+    return (False, None) if length is None else (True, int(length.lstrip("0") or "0"))
 
 
 def _expects_continue(headers: CIMultiDictProxy[str]) -> bool:
-    expected = headers.getall("Expect", ())
-    if not expected:
-        return False
-    if any(element.lower() != "100-continue" for element in elements(expected)):
+    expected = elements(headers.getall("Expect", ()))
+    if any(element.lower() != "100-continue" for element in expected):
         raise Refused(Reason.EXPECTATION_FAILED, close=True)
-    return True
+    return bool(expected)
 
 
-def _is_handshake(headers: CIMultiDictProxy[str], version: str, connection: list[str] | tuple[str, ...]) -> bool:
-    """WebSocket's opening handshake (RFC 6455 §4.2.1) but for its method; key and version are for the instance."""
+def _is_handshake(
+    headers: CIMultiDictProxy[str], version: str, connection: Sequence[str], passed: Sequence[Field]
+) -> bool:
+    """WebSocket's opening handshake (RFC 6455 §4.2.1) but for its method; its version is for the instance."""
+    keys = [value for name, value in passed if name.lower() == "sec-websocket-key"]
     return (
         version == "1.1"
-        and headers["Upgrade"].lower() == _WEBSOCKET
-        and "Sec-WebSocket-Key" in headers
+        and [value.lower() for value in headers.getall("Upgrade")] == [websocket.PROTOCOL]
+        and len(keys) == 1
+        and websocket.is_key(keys[0])
         and "upgrade" in (element.lower() for element in elements(connection))
     )

@@ -52,10 +52,12 @@ class Forwarding:
                 break
         return nearest
 
-    def scheme(self, peer: str, hops: Mapping[str, list[str]]) -> str:
-        """What the client spoke to the first trusted hop, or else to us: plain HTTP."""
+    def scheme(self, peer: str, hops: Mapping[str, list[str]], ours: str) -> str:
+        """What the client spoke to the first trusted hop, or else to us, which is `ours`."""
         said = hops.get("x-forwarded-proto") if hops and self.trusts(peer) else None
-        return "https" if said and elements(said)[:1] in (["https"], ["HTTPS"]) else "http"
+        if not said:
+            return ours
+        return "https" if elements(said)[:1] in (["https"], ["HTTPS"]) else "http"
 
     def fields(
         self, peer: str, client_ip: str, scheme: str, host: str | None, port: int, hops: Mapping[str, list[str]]

@@ -51,6 +51,8 @@ class Forwarder:
         self._via = via.extended((), options.gateway_id)
         self.draining = False
         self.in_flight = 0
+        self.answering = 0
+        """Those of them whose response has begun: what comes of it, a tunnel or a stream, is the client's to bound."""
         self.on_idle: Callable[[], None] | None = None
         """Called when the last request in flight has ended."""
 
@@ -59,6 +61,11 @@ class Forwarder:
         self.in_flight += 1
         connection.exchange_began(exchange)
         exchange.begin()
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether more requests wait for a response, the present one included, than may in one process."""
+        return self.in_flight - self.answering > self.options.max_in_flight
 
     def ended(self, record: RequestRecord) -> None:
         """Called by each exchange at its end."""
@@ -78,9 +85,9 @@ class Forwarder:
             # The client has its answer; telemetry must not add to it.
             self.logger.exception("the record of request %s was not taken", record.request_id)
 
-    def refuse_unreadable(self, connection: ClientConnection, reason: Reason | None) -> None:
+    def refuse_unreadable(self, connection: ClientConnection, reason: Reason | None, detail: str | None = None) -> None:
         """Answers, and records, input that no request could be read from."""
-        refusal = Refusal(reason)
+        refusal = Refusal(reason, detail)
         name = request_id((), trusted=False)
         fields = [*refusal.fields(), *self.fields(name)]
         answer = own_answer(refusal.code, fields, refusal.body(name), bodiless=False, connection="close")
@@ -106,7 +113,7 @@ class Forwarder:
                 request_id=name,
                 ticket=None,
                 client_ip=connection.peer,
-                detail=None,
+                detail=detail,
                 trace=(),
             )
         )

@@ -122,10 +122,11 @@ def sift_response(received: Iterable[Field]) -> list[Field]:
     """An upstream's fields without what ends at this hop; framing is the receiver's to write anew.
 
     Raises BadField for a name that is no token, for control characters in a value, and for a transfer coding other
-    than `chunked` (which would have to be undone here).
+    than `chunked` (which would have to be undone here), or one that is there twice.
     """
     passed: list[Field] = []
     named: set[str] | None = None
+    coded = False
     for pair in received:
         name, value = pair
         if not is_token(name):
@@ -136,8 +137,10 @@ def sift_response(received: Iterable[Field]) -> list[Field]:
         if lower in _RESPONSE_DROPPED:
             if lower == "connection":
                 named = (named or set()).union(element.lower() for element in elements((value,)))
-            elif lower == "transfer-encoding" and value.lower() != "chunked":
-                raise BadField("a response has a transfer coding other than chunked")
+            elif lower == "transfer-encoding":
+                if coded or value.lower() != "chunked":
+                    raise BadField("a response has a transfer coding other than chunked")
+                coded = True
         elif not lower.startswith(_OURS_PREFIX):
             passed.append(pair)
     if named:

@@ -1,9 +1,10 @@
-"""The listening socket and the life of what is behind it: start, drain, stop."""
+"""The listening sockets and the life of what is behind it: start, drain, stop."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aiohttp import http_parser
@@ -11,13 +12,18 @@ from aiohttp import http_parser
 from gateway.pipeline.stage import Pipelines
 from gateway.proxy.client_connection import ClientServer
 from gateway.proxy.conductor import Conductor
+from gateway.proxy.facts import Entrance
 from gateway.proxy.forwarding import Forwarder
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.records import RequestObserver
+from gateway.proxy.server_certificates import ServerCertificates
 from gateway.proxy.sockets import ListenError, bind
+from gateway.proxy.tls_acceptor import TlsAcceptor
 from gateway.proxy.upstream import Upstream
 
 logger = logging.getLogger("gateway.proxy")
+
+_BACKLOG = 1024
 
 
 class NoCParser(ListenError):
@@ -33,7 +39,8 @@ class Drained:
 
 
 class Listener:
-    """Serves clients on one port of one event loop."""
+    """Serves the clients of one event loop: on one port, by TLS on another, or both. `certificates` go with
+    `options.tls_socket`."""
 
     def __init__(
         self,
@@ -42,37 +49,53 @@ class Listener:
         upstream: Upstream,
         options: ProxyOptions,
         telemetry: RequestObserver,
+        certificates: ServerCertificates | None = None,
     ) -> None:
         self._options = options
         self._upstream = upstream
         self._forwarder = Forwarder(conductor, pipelines, upstream, options, telemetry, logger)
         self._server: ClientServer | None = None
         self._sockets: asyncio.Server | None = None
+        self._certificates = certificates
+        self._tls: TlsAcceptor | None = None
+        self.port = 0
+        """The one that is served, chosen by the system where `options.port` is 0; 0 before the start, and where none
+        is."""
+        self.tls_port = 0
+        """The one that is served by TLS; 0 before the start, and where none is."""
 
     async def start(self) -> None:
         """Raises ListenError where the port is taken or may not be bound, or aiohttp has no C parser."""
         require_c_parser()
         options = self._options
         self._server = server = ClientServer(self._forwarder, options)
-        loop = asyncio.get_running_loop()
-        listening = options.listening_socket or bind(options.host, options.port, "--listen")
-        self._sockets = await loop.create_server(server, sock=listening, backlog=1024)
-        self._forwarder.reader.port = self.port
+        listening = options.listening_socket
+        if listening is None and options.port is not None:
+            listening = bind(options.host, options.port, "--listen")
+        if listening is not None:
+            self.port = int(listening.getsockname()[1])
+            factory = server.factory(Entrance("http", self.port))
+            self._sockets = await asyncio.get_running_loop().create_server(factory, sock=listening, backlog=_BACKLOG)
+        if options.tls_socket is not None:
+            assert self._certificates is not None
+            self.tls_port = int(options.tls_socket.getsockname()[1])
+            entrance = Entrance("https", self.tls_port)
+            self._tls = TlsAcceptor(options.tls_socket, self._certificates, server, entrance, options)
+            self._tls.start(_BACKLOG)
 
     @property
-    def port(self) -> int:
-        """The port that is served, chosen by the system where `options.port` is 0."""
-        assert self._sockets is not None
-        return int(self._sockets.sockets[0].getsockname()[1])
+    def handshake_failures(self) -> Mapping[str, int]:
+        """Handshakes of TLS that failed, by a closed set of reasons; empty without TLS."""
+        return {} if self._tls is None else self._tls.failures
 
     @property
     def connections(self) -> int:
-        """Client connections that are open."""
-        return 0 if self._server is None else len(self._server.open_connections)
+        """Client connections that are open, or in a handshake."""
+        return 0 if self._server is None else self._server.size
 
     @property
     def connections_dropped(self) -> int:
-        """Client connections closed because there were more than `max_connections`."""
+        """Client connections closed because there were more than `max_connections`, or than one client may have."""
         return 0 if self._server is None else self._server.dropped
 
     @property
@@ -111,10 +134,14 @@ class Listener:
     def _close_sockets(self) -> None:
         if self._sockets is not None:
             self._sockets.close()
+        if self._tls is not None:
+            self._tls.close()
 
     async def _cut_off(self) -> None:
         if self._server is None:
             return
+        if self._tls is not None:
+            await self._tls.emptied()
         for connection in self._server.open_connections:
             connection.abort()
         await self._server.emptied()

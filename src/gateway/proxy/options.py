@@ -17,9 +17,12 @@ class ProxyOptions:
     gateway_id: str
     """Our pseudonym in `Via` (RFC 9110 §7.6.3): a token, unique to this gateway."""
     host: str = "0.0.0.0"  # noqa: S104  an edge gateway serves everybody
-    port: int = 8080
+    port: int | None = 8080
+    """None serves no plain HTTP."""
     listening_socket: socket.socket | None = None
     """A bound socket to serve instead of `host` and `port`: one that workers or a restart hand on."""
+    tls_socket: socket.socket | None = None
+    """A bound socket to serve by TLS."""
     trusted_hops: tuple[IPv4Network | IPv6Network, ...] = ()
     """Peers in these networks are believed when they say for whom they forward, and that a trace is recorded."""
     trace_ratio: float = 0.0
@@ -27,6 +30,10 @@ class ProxyOptions:
 
     max_connections: int = 10_000
     """Client connections at once; beyond it the oldest idle one is closed, or the new one where none is idle."""
+    max_connections_per_client: int = 0
+    """Of one address that is no trusted hop, beyond which its new ones are closed; 0 is no limit."""
+    max_in_flight: int = 5_000
+    """Requests that wait for a response; beyond it new ones are answered 503 at once."""
     keep_alive: float = 75.0
     """How long an idle client connection is kept."""
     head_timeout: float = 10.0
@@ -43,6 +50,8 @@ class ProxyOptions:
     max_field: int = 8190
     max_fields: int = 128
     max_head: int = 65536
+    max_response_head: int = 262144
+    """Of an instance's response, interim ones before it included: cookies of 64 KiB are seen."""
     read_buffer: int = 65536
     """Bytes of a body held between client and upstream before the sender is told to wait (twice it at most)."""
 

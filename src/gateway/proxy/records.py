@@ -59,6 +59,8 @@ class RequestRecord(msgspec.Struct, frozen=True):
     """None where no head was read."""
     identity: str | None = None
     """Who sent it, by what proof: `jwt:alice`. None where nobody was asked, or none was taken."""
+    issuer: str | None = None
+    """Of the token that says so, if it names one."""
 
 
 class RequestObserver(Protocol):

@@ -38,6 +38,7 @@ TITLES: Mapping[Reason, tuple[int, str]] = {
     Reason.FORBIDDEN: (403, "The request is not allowed"),
     Reason.RATE_LIMITED: (429, "Too many requests"),
     Reason.AUTHORISATION_UNAVAILABLE: (503, "Nobody can say whether the request is allowed"),
+    Reason.OVERLOADED: (503, "The gateway has more requests than it can answer in time"),
 }
 _INTERNAL = ("internal_error", 500, "Internal error")
 
@@ -45,12 +46,15 @@ _INTERNAL = ("internal_error", 500, "Internal error")
 class Refused(Exception):
     """A request that the gateway refuses before it has a ticket. `detail` is for the client, and echoes nothing."""
 
-    def __init__(self, reason: Reason, detail: str | None = None, *, close: bool = False) -> None:
+    def __init__(
+        self, reason: Reason, detail: str | None = None, *, close: bool = False, retry_after: float | None = None
+    ) -> None:
         super().__init__(reason.value)
         self.reason = reason
         self.detail = detail
         self.close = close
         """Whether the connection cannot be used any further: what follows on it may not be what it seems."""
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)

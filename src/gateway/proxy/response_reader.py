@@ -15,7 +15,11 @@ from gateway.proxy.hop_headers import BadField, sift_response
 
 _SWITCHING_PROTOCOLS = 101
 _NO_CONTENT = 204
+_SEPARATORS = len(": \r\n")
 _NOT_MODIFIED = 304
+_HEAD_END = b"\r\n\r\n"
+_REPEATED = 4096
+"""Bytes of the largest head that is remembered."""
 
 
 class BadResponse(Exception):
@@ -32,20 +36,26 @@ class KnownFields:
     """Bytes of the body as stated."""
     chunked: bool = False
     upgrade: str | None = None
+    accept: str | None = None
+    """Of WebSocket's handshake."""
     written: tuple[bytes, bool] | None = None
 
 
 class ResponseReader:
     """Reads one response after the other: `begin` before each request, then `feed` whatever comes.
 
-    `line_limit` and `field_limit` are the most bytes of a reason phrase and of one field, `fields_limit` the most
-    fields.
+    `line_limit` and `head_limit` are the most bytes of a reason phrase and of all fields together, those of interim
+    responses included; `fields_limit` the most fields of one response.
     """
 
     __slots__ = (
-        "_field_limit",
         "_fields_limit",
+        "_head_limit",
         "_head_only",
+        "_head_size",
+        "_last_line",
+        "_last_size",
+        "_last_start",
         "_line_limit",
         "_midway",
         "_parser",
@@ -67,11 +77,12 @@ class ResponseReader:
         "version",
     )
 
-    def __init__(self, *, line_limit: int, field_limit: int, fields_limit: int) -> None:
+    def __init__(self, *, line_limit: int, head_limit: int, fields_limit: int) -> None:
         self._line_limit = line_limit
-        self._field_limit = field_limit
+        self._head_limit = head_limit
+        self._head_size = 0
         self._fields_limit = fields_limit
-        self._unheard_limit = line_limit + fields_limit * field_limit
+        self._unheard_limit = line_limit + head_limit
         self._unheard = 0
         """Bytes that came since the last of a body: nothing else bounds a head, or what follows the last chunk."""
         self._parser: HttpResponseParser | None = None
@@ -81,12 +92,19 @@ class ResponseReader:
         self._reason = b""
         self.head = KnownFields([], [])
         """Of this response once `has_head`, of the one before it until then."""
+        self._last_start = b""
+        """The bytes of the head of the last response that came in one piece with its body, and nothing else ..."""
+        self._last_size = 0
+        """... the bytes of both together, or 0 for none ..."""
+        self._last_line = (0, b"", "")
+        """... and its status, reason and version. The same bytes again come to the same, with another body; they come
+        only where that response let the connection go on."""
         self.begin(head_only=False)
 
     def begin(self, *, head_only: bool) -> None:
         """Gets ready for one more response; `head_only` for one to HEAD."""
         self._head_only = head_only
-        self._unheard = 0
+        self._unheard = self._head_size = 0
         self.status = 0
         self.reason = b""
         self.version = ""
@@ -116,9 +134,17 @@ class ResponseReader:
 
     def feed(self, data: bytes) -> None:
         """Raises BadResponse; what was complete before stays so."""
+        if len(data) == self._last_size and not self._midway and not self.has_head and self._repeats(data):
+            return
+        self._last_size = 0
         parser = self._parser
         assert parser is not None
+        fresh = not (self._midway or self.has_head)
         self._unheard += len(data)
+        if fresh and data[:1] != b"H":
+            # llhttp takes RTSP and ICE too, and does not say which it was.
+            self._midway = True
+            raise BadResponse("it begins with something else than HTTP")
         try:
             parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -132,6 +158,26 @@ class ResponseReader:
         if self._unheard > self._unheard_limit:
             self._midway = True
             raise BadResponse("its head, or what follows its last chunk, is too large")
+        if fresh and self.complete and len(self.body) == 1:
+            self._remember(data)
+
+    def _repeats(self, data: bytes) -> bool:
+        """Takes a response whose head is the last one's, to the byte, and whose body has its size."""
+        start = self._last_start
+        if self._head_only or not data.startswith(start):
+            return False
+        self.status, self.reason, self.version = self._last_line
+        self.length = self.head.length
+        self.body.append(data[len(start) :])
+        self.keep_alive = self.has_head = self.complete = True
+        return True
+
+    def _remember(self, data: bytes) -> None:
+        size, whole = len(self.body[0]), len(data)
+        start = data[: whole - size]
+        if self.head.length == size and start.find(_HEAD_END) + len(_HEAD_END) == len(start) <= _REPEATED:
+            self._last_start, self._last_size = start, whole
+            self._last_line = (self.status, self.reason, self.version)
 
     def close(self) -> None:
         """Nothing more will come: the parser and this object hold each other."""
@@ -156,7 +202,8 @@ class ResponseReader:
         if self.has_head:
             # Trailers end at this hop.
             return
-        if len(name) + len(value) > self._field_limit or len(self._received) >= self._fields_limit:
+        self._head_size += len(name) + len(value) + _SEPARATORS
+        if self._head_size > self._head_limit or len(self._received) >= self._fields_limit:
             raise BadResponse("its header fields are too many or too large")
         self._received.append((name, value))
 
@@ -172,10 +219,13 @@ class ResponseReader:
         head = self.head
         if head.received != self._received:
             head = self.head = _learn(self._received)
+        self.version = parser.get_http_version()
+        if head.chunked and self.version == "1.0":
+            # RFC 9112 §6.1: its framing cannot be right.
+            raise BadResponse("it is of HTTP/1.0 and has a transfer coding")
         self.has_head = True
         self.status = status
         self.reason = self._reason
-        self.version = parser.get_http_version()
         self.length = head.length
         self.keep_alive = parser.should_keep_alive()
         self._unheard = 0
@@ -215,4 +265,6 @@ def _learn(received: list[tuple[bytes, bytes]]) -> KnownFields:
             known.chunked = True
         elif lower == "upgrade":
             known.upgrade = value.lower()
+        elif lower == "sec-websocket-accept":
+            known.accept = value
     return known

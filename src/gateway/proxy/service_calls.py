@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from gateway.core.facts import RequestFacts
 from gateway.core.model import FailureKind, Route
 from gateway.core.tickets import Attempt, Deliver, Failure, Head, Reject, Send
+from gateway.pipeline.stage import ForInstance, RequestHead
 from gateway.proxy.conductor import Conductor, Waiting
 from gateway.proxy.fields import Field, lines
 from gateway.proxy.upstream import Sent, Upstream, UpstreamFailure, UpstreamRequest, UpstreamResponse
@@ -33,6 +34,8 @@ class Message:
     host: str | None
     fields: Collection[Field]
     body: bytes | None = None
+    for_instance: tuple[ForInstance, ...] = ()
+    """What can be said only once an instance is picked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +66,14 @@ class ServiceCalls:
                 raise CallFailed(decision.reason.value)
             assert isinstance(decision, Send)
             attempt = decision.attempt
+            head = RequestHead(message.host, [*message.fields])
+            for change in message.for_instance:
+                change(attempt.instance, head)
             request = UpstreamRequest(
                 message.method,
                 message.target,
-                message.host,
-                lines(message.fields),
+                head.host,
+                lines(head.fields),
                 None if message.body is None else _Body(message.body),
                 attempt_timeout=route.timeouts.attempt,
                 request_timeout=route.timeouts.request,

@@ -38,7 +38,7 @@ class Shadows:
 
     async def _send(self, shadow: Shadow, call: Call, body: bytes | None) -> None:
         target = call.path + call.query
-        message = Message(call.facts.method, target, call.host, [*call.fields, _MARK], body)
+        message = Message(call.facts.method, target, call.host, [*call.fields, _MARK], body, call.for_instance)
         try:
             await self._calls.call(_route_of(shadow), call.facts, message)
         except CallFailed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.core.model import FailureKind, Reason
@@ -50,7 +49,6 @@ class UpstreamBody(Protocol):
         """The next bytes, empty at the end. Raises ClientBodyFailure."""
 
 
-@dataclass(slots=True)
 class UpstreamRequest:
     """`target` and `lines`, the encoded header fields, are ready to be sent, but for framing and `Connection`.
 
@@ -60,17 +58,44 @@ class UpstreamRequest:
     `connect_time` is told back: seconds until there was a connection, or none could be had.
     """
 
-    method: str
-    target: str
-    host: str | None
-    lines: bytes
-    body: UpstreamBody | None = None
-    upgrade: str | None = None
-    attempt_timeout: float = 0.0
-    request_timeout: float = 0.0
-    idle_timeout: float = 0.0
-    deadline: float | None = None
-    connect_time: float = 0.0
+    __slots__ = (
+        "attempt_timeout",
+        "body",
+        "connect_time",
+        "deadline",
+        "host",
+        "idle_timeout",
+        "lines",
+        "method",
+        "request_timeout",
+        "target",
+        "upgrade",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        target: str,
+        host: str | None,
+        lines: bytes,
+        body: UpstreamBody | None = None,
+        upgrade: str | None = None,
+        attempt_timeout: float = 0.0,
+        request_timeout: float = 0.0,
+        idle_timeout: float = 0.0,
+        deadline: float | None = None,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.host = host
+        self.lines = lines
+        self.body = body
+        self.upgrade = upgrade
+        self.attempt_timeout = attempt_timeout
+        self.request_timeout = request_timeout
+        self.idle_timeout = idle_timeout
+        self.deadline = deadline
+        self.connect_time = 0.0
 
 
 class Tunnel(Protocol):

@@ -32,7 +32,7 @@ class UpstreamConnection(Connection):
     def __init__(self, loop: asyncio.AbstractEventLoop, options: ProxyOptions) -> None:
         super().__init__(loop)
         self.reader = ResponseReader(
-            line_limit=options.max_line, field_limit=options.max_field, fields_limit=options.max_fields
+            line_limit=options.max_line, head_limit=options.max_response_head, fields_limit=options.max_fields
         )
         self.requests = 0
         self.answered = False

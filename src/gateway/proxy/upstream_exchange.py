@@ -13,12 +13,13 @@ from gateway.core.model import FailureKind
 from gateway.proxy.fields import is_safe_value
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.own_answer import phrase
-from gateway.proxy.response_reader import BadResponse, KnownFields
+from gateway.proxy.response_reader import BadResponse, KnownFields, ResponseReader
 from gateway.proxy.streams import PipedTunnel
 from gateway.proxy.upload import Upload
 from gateway.proxy.upstream import ClientBodyFailure, Receiver, Tunnel, UpstreamFailure, UpstreamRequest
 from gateway.proxy.upstream_connection import UpstreamConnection
 from gateway.proxy.upstream_pool import UpstreamPool
+from gateway.proxy.websocket import accept_of
 
 _SWITCHING_PROTOCOLS = 101
 
@@ -157,7 +158,7 @@ class UpstreamExchange:
             self.fail(self._reset("answered in another version of HTTP"))
             return
         status = self.status = reader.status
-        if status == _SWITCHING_PROTOCOLS and (reader.tail is None or reader.head.upgrade != self._request.upgrade):
+        if status == _SWITCHING_PROTOCOLS and not self._switches(reader):
             self.fail(self._reset("switched protocols unasked"))
             return
         self.phrase = _phrase(reader.reason, status)
@@ -169,6 +170,10 @@ class UpstreamExchange:
             self._open_payload(connection, bad)
         # Last: in there this exchange may end, and the next one begin on the same connection.
         receiver.response_began(self)
+
+    def _switches(self, reader: ResponseReader) -> bool:
+        request, head = self._request, reader.head
+        return reader.tail is not None and head.upgrade == request.upgrade and head.accept == accept_of(request.lines)
 
     def _open_payload(self, connection: UpstreamConnection, bad: BadResponse | None = None) -> StreamReader:
         payload = self._payload = connection.stream(self._options.read_buffer)

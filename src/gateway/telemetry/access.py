@@ -27,6 +27,9 @@ BATCH = 64
 """Entries that are made and spelled in one go: made one by one between requests, each would take three times as long,
 because the processor has forgotten how by then."""
 FLUSH_INTERVAL = 0.2
+FLUSH_SIZE = 256 << 10
+"""Bytes that are handed to the writer before that: often enough to stay small, and seldom enough that it and the loop
+do not take turns at the interpreter all the time."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +54,8 @@ class AccessEntry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     headers: Mapping[str, str] = {}
     route: str | None = None
     reason: str | None = None
+    service: str | None = None
+    """That the instance is of."""
     instance: str | None = None
     view_age: float | None = None
     """Of the view of the service when the instance was picked."""
@@ -65,6 +70,8 @@ class AccessEntry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     bytes_out: int = 0
     identity: str | None = None
     """Who sent it, by what proof."""
+    issuer: str | None = None
+    """Of the token that says so."""
     detail: str | None = None
     """For people: why a request was refused or an attempt failed."""
     tries: tuple[tuple[str, str, float], ...] = ()
@@ -89,9 +96,14 @@ class AccessLog:
         self._timer: asyncio.TimerHandle | None = None
         self._chunks: SimpleQueue[tuple[asyncio.AbstractEventLoop, list[bytes]]] = SimpleQueue()
         self._thread: Thread | None = None
+        self._writing = False
+        """Whether the thread has a chunk that it has not told of."""
         self._idle = asyncio.Event()
+        """Set while there is nothing to be written."""
         self._idle.set()
         self._failed = False
+        self._torn = False
+        """Whether the file ends in a part of a line, behind which there was no room."""
 
     def write(self, make: Callable[[], AccessEntry]) -> None:
         """Takes what makes an entry, soon; to be called in the event loop."""
@@ -100,7 +112,11 @@ class AccessLog:
         self._unspelled.append(make)
         if len(self._unspelled) >= BATCH:
             self._spell()
-        if self._timer is None and self._idle.is_set():
+        if self._writing:
+            return
+        if self._size >= FLUSH_SIZE:
+            self._flush()
+        elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_INTERVAL, self._flush)
 
     def _spell(self) -> None:
@@ -129,8 +145,7 @@ class AccessLog:
     async def close(self, limit: float = 2.0) -> None:
         """Writes what is buffered, for at most `limit` seconds."""
         self.enabled = False
-        if self._timer is not None:
-            self._timer.cancel()
+        if not self._writing:
             self._flush()
         try:
             async with asyncio.timeout(limit):
@@ -144,15 +159,19 @@ class AccessLog:
             self._file.close()
 
     def _flush(self) -> None:
-        self._timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._spell()
         if not self._buffer:
+            self._idle.set()
             return
         if self._thread is None:
             # A daemon: a reader of standard output that hangs must not keep the process from ending.
             self._thread = Thread(target=self._write_out, name="access-log", daemon=True)
             self._thread.start()
         self._idle.clear()
+        self._writing = True
         self._chunks.put((asyncio.get_running_loop(), self._buffer))
         self._buffer, self._size = [], 0
 
@@ -162,8 +181,11 @@ class AccessLog:
             _log.warning("The access log cannot be written.", extra={"error": error})
         self._failed = error is not None
         self._spell()
-        if self._buffer:
+        self._writing = False
+        if self._size >= FLUSH_SIZE or (self._buffer and not self.enabled):
             self._flush()
+        elif self._buffer:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_INTERVAL, self._flush)
         else:
             self._idle.set()
 
@@ -185,10 +207,13 @@ class AccessLog:
             if self._file is not None:
                 self._file.close()
             self._file = _open(self._path)
+            self._torn = False
         assert self._file is not None
-        rest = memoryview(chunk)
+        rest = memoryview(b"\n" + chunk if self._torn else chunk)
         while rest:
-            rest = rest[self._file.write(rest) or 0 :]
+            if count := self._file.write(rest) or 0:
+                self._torn = rest[count - 1] != ord("\n")
+            rest = rest[count:]
         self._file.flush()
 
     def _moved(self, path: Path) -> bool:

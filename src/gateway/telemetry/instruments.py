@@ -36,6 +36,7 @@ COUNTERS = (
     Instrument("gateway.view.wakeups.empty", "", "Those of them that changed nothing."),
     Instrument("gateway.view.throttled", "", "Times that a view's token bucket made it wait."),
     Instrument("gateway.connections.dropped", "", "Client connections closed because there were too many."),
+    Instrument("gateway.tls.handshakes.failed", "", "Handshakes of TLS with clients that failed, by reason."),
     Instrument(
         "gateway.log.lines.dropped", "", "Access log lines that did not fit the buffer or could not be written."
     ),
@@ -54,6 +55,12 @@ GAUGES = (
     Instrument("gateway.loop.lag", "s", "Worst lateness of the event loop in the last ten seconds."),
     Instrument("process.start_time", "s", "When the process started, in seconds since the epoch."),
     Instrument("gateway.connections", "", "Client connections that are open."),
+    Instrument("gateway.tls.certificate.expiry", "s", "When a certificate expires, in seconds since the epoch."),
+    Instrument(
+        "gateway.tls.certificate.rejected",
+        "",
+        "1 while what a certificate's files hold cannot be used: the last one stays.",
+    ),
     Instrument("gateway.tickets.open", "", "Accepted requests that have not ended."),
     Instrument("gateway.view.age", "s", "Time since a view of Consul was last confirmed."),
     Instrument("gateway.view.state", "", "1 for the state that a view of Consul is in, 0 for the others."),
@@ -77,7 +84,14 @@ Readings = dict[str, list[Observation]]
 
 def read(sources: MetricSources) -> Readings:
     """All figures of the owners, at one moment."""
-    return {**_totals(sources), **_views(sources), **_instances(sources), **_circuits(sources), **_routes(sources)}
+    return {
+        **_totals(sources),
+        **_tls(sources),
+        **_views(sources),
+        **_instances(sources),
+        **_circuits(sources),
+        **_routes(sources),
+    }
 
 
 def _totals(sources: MetricSources) -> Readings:
@@ -99,6 +113,18 @@ def _totals(sources: MetricSources) -> Readings:
         "gateway.connections": [Observation(sources.connections())],
         "gateway.loop.lag": [Observation(sources.lag())],
         "gateway.ready": [Observation(int(sources.ready()))],
+    }
+
+
+def _tls(sources: MetricSources) -> Readings:
+    every = [(certificate, {"certificate": certificate.file}) for certificate in sources.certificates()]
+    failed = sources.handshake_failures()
+    return {
+        "gateway.tls.handshakes.failed": [Observation(count, {"reason": why}) for why, count in failed.items()],
+        "gateway.tls.certificate.expiry": [Observation(each.not_after, labels) for each, labels in every],
+        "gateway.tls.certificate.rejected": [
+            Observation(int(each.error is not None), labels) for each, labels in every
+        ],
     }
 
 

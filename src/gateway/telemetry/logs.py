@@ -15,6 +15,7 @@ from typing import Literal, TextIO
 
 import msgspec
 
+from gateway.telemetry.line_writer import LineWriter
 from gateway.telemetry.text import clean
 
 MESSAGE_LIMIT = 4096
@@ -35,7 +36,7 @@ def configure(level: str, style: Literal["json", "console"], stream: TextIO | No
     Libraries are kept at `warning`, whatever the level. May be called again; the last call holds.
     """
     stream = stream or sys.stderr
-    handler = logging.StreamHandler(stream)
+    handler = LineWriter(stream)
     handler.setFormatter(JsonFormatter() if style == "json" else ConsoleFormatter(colour=stream.isatty()))
     root = logging.getLogger()
     for old in root.handlers[:]:

@@ -72,6 +72,7 @@ def _entry(record: RecordLike, redaction: Redaction, ended: float) -> AccessEntr
         {} if facts is None else redaction.headers(facts.headers),
         record.route,
         None if reason is None else reason.value,
+        None if instance is None else instance.service,
         None if instance is None else _name(instance.key),
         view_age,
         record.attempts,
@@ -81,6 +82,7 @@ def _entry(record: RecordLike, redaction: Redaction, ended: float) -> AccessEntr
         record.bytes_in,
         record.bytes_out,
         record.identity,
+        record.issuer,
         record.detail,
         tries,
     )

@@ -30,7 +30,8 @@ class Redaction:
         It holds for all requests: a credential that is sent to the wrong path is one still. And it holds on when a
         route has gone, since its requests may go on for long, and are told of when they end.
         """
-        places = [method.place for route in routes if route.auth is not None for method in route.auth.methods]
+        every = (method.place for route in routes if route.auth is not None for method in route.auth.methods)
+        places = [place for place in every if place is not None]
         headers = _alike(place.name for place in places if place.kind is PlaceKind.HEADER)
         parameters = _alike(place.name for place in places if place.kind is PlaceKind.QUERY)
         self._headers |= headers

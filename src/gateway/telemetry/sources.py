@@ -38,6 +38,18 @@ class RateLoadLike(Protocol):
     def forgotten(self) -> int: ...
 
 
+class CertificateLike(Protocol):
+    """A certificate that clients are shown. `not_after` in Unix time; `error`: why what its files hold now is not in
+    force."""
+
+    @property
+    def file(self) -> str: ...
+    @property
+    def not_after(self) -> float: ...
+    @property
+    def error(self) -> str | None: ...
+
+
 VIEW_STATES = ("pending", "live", "stale", "denied", "doubted", "failing")
 
 
@@ -69,6 +81,9 @@ class MetricSources:
     """Client connections that are open."""
     connections_dropped: Callable[[], int] = _none
     """Client connections closed because there were too many."""
+    certificates: Callable[[], Iterable[CertificateLike]] = tuple
+    handshake_failures: Callable[[], Mapping[str, int]] = dict
+    """By each reason; empty without TLS."""
     lag: Callable[[], float] = lambda: 0.0
     """Worst lateness of the event loop of late, in seconds."""
     ready: Callable[[], bool] = lambda: True

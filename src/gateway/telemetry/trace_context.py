@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from random import getrandbits, random
+from random import random
 
 import msgspec
+
+from gateway.telemetry.ids import digits
 
 Field = tuple[str, str]
 
@@ -42,12 +44,16 @@ class TraceContext(msgspec.Struct, frozen=True):
 
     def fields(self, span_id: str) -> list[Field]:
         """What an attempt with that span sends."""
-        parent = ("traceparent", f"00-{self.trace_id}-{span_id}-{'01' if self.sampled else '00'}")
+        parent = ("traceparent", self.parent(span_id))
         return [parent, ("tracestate", self.state)] if self.state else [parent]
+
+    def parent(self, span_id: str) -> str:
+        """The value of `traceparent` for what that span asks for."""
+        return f"00-{self.trace_id}-{span_id}-{'01' if self.sampled else '00'}"
 
 
 def new_span_id() -> str:
-    return f"{getrandbits(64) or 1:016x}"
+    return digits.take(16)
 
 
 def trace_context(parents: Sequence[str], states: Sequence[str], *, trusted: bool, ratio: float) -> TraceContext:
@@ -57,7 +63,7 @@ def trace_context(parents: Sequence[str], states: Sequence[str], *, trusted: boo
     """
     received = _parent(parents[0]) if len(parents) == 1 else None
     if received is None:
-        return TraceContext(f"{getrandbits(128) or 1:032x}", None, new_span_id(), random() < ratio)
+        return TraceContext(digits.take(32), None, new_span_id(), random() < ratio)
     trace_id, parent_id, flags = received
     sampled = bool(flags & _SAMPLED) if trusted else random() < ratio
     return TraceContext(trace_id, parent_id, new_span_id(), sampled, _state(states) if states else "")

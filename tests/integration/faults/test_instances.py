@@ -185,6 +185,19 @@ async def test_a_host_name_that_leads_nowhere(serve_orders: ServeOrders) -> None
     )
 
 
+async def test_a_host_name_that_leads_into_a_denied_network(serve_orders: ServeOrders) -> None:
+    """`localhost` stands for a name that somebody aims at what the gateway can reach, and they cannot."""
+    orders = serve_orders(names="a", denied_addresses="127.0.0.0/8,::1/128")
+    secret = orders.instances["a"]
+    await asyncio.to_thread(orders.agent.admin.register, "orders", secret.port, id="a", address="localhost")
+    await eventually(lambda: "localhost" in orders.gateway.text("/v1/services"), what="the name is known")
+    async with orders.load(clients=4) as load:
+        await load.answered(20)
+    assert set(load.tally.statuses) <= {502, 503}, load.tally
+    assert load.tally.begun == load.tally.answered
+    assert secret.stats()["count"] == 0
+
+
 @pytest.mark.long
 async def test_host_names_as_addresses_of_instances(serve_orders: ServeOrders) -> None:
     orders = serve_orders()

@@ -42,6 +42,10 @@ class Frame:
         self.variables: list[object] = [None] * variables
         self.steps = steps
 
+    @property
+    def spent(self) -> bool:
+        return self.steps < 0
+
     def charge(self, steps: int) -> None:
         self.steps -= steps
         if self.steps < 0:

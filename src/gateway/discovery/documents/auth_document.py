@@ -26,6 +26,7 @@ from gateway.core.authentication import (
     SecretFile,
 )
 from gateway.core.jwk import ALGORITHMS, MAX_KEYS, BadKey, shape_of
+from gateway.discovery.documents.certificate_document import ClientCertificateDocument
 from gateway.discovery.documents.model import Document, at_most_one, exactly_one
 from gateway.discovery.documents.syntax import (
     EditableHeaderName,
@@ -35,6 +36,7 @@ from gateway.discovery.documents.syntax import (
     OtherService,
     Path,
     Scope,
+    as_list,
     no_twins,
 )
 from gateway.discovery.documents.units import DURATION, SIZE, Between, refusal
@@ -91,17 +93,13 @@ def _algorithm(name: str) -> str:
     return name
 
 
-def _as_list(value: JsonValue) -> JsonValue:
-    return [value] if isinstance(value, str) else value
-
-
 Url = Annotated[StrictStr, Field(min_length=1, max_length=2048), AfterValidator(_url)]
 FilePath = Annotated[StrictStr, Field(min_length=1, max_length=1024), AfterValidator(_path)]
 Algorithm = Annotated[StrictStr, AfterValidator(_algorithm)]
 Texts = Annotated[
     tuple[Name, ...],
     Field(min_length=1, max_length=32),
-    BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
+    BeforeValidator(as_list, json_schema_input_type=str | list[str]),
 ]
 Scopes = Annotated[tuple[Scope, ...], Field(max_length=32)]
 HeaderPlace = Annotated[EditableHeaderName, AfterValidator(str.lower)]
@@ -287,6 +285,9 @@ class MethodDocument(Document):
     api_key: ApiKeyDocument | None = Field(None, description="An API key.")
     basic: BasicDocument | None = Field(None, description="A user's name and password.")
     external: ExternalDocument | None = Field(None, description="What another service says.")
+    client_certificate: ClientCertificateDocument | None = Field(
+        None, description="A certificate of the client's; `{}` takes all of the CA's."
+    )
 
     @validator(mode="after")
     def _one_kind(self) -> MethodDocument:
@@ -294,7 +295,7 @@ class MethodDocument(Document):
         return self
 
     def method(self) -> Method:
-        given = self.jwt or self.api_key or self.basic or self.external
+        given = self.jwt or self.api_key or self.basic or self.external or self.client_certificate
         assert given is not None
         return given.value()
 
@@ -309,6 +310,9 @@ class AuthDocument(Document):
     api_key: ApiKeyDocument | None = Field(None, description="An API key.")
     basic: BasicDocument | None = Field(None, description="A user's name and password.")
     external: ExternalDocument | None = Field(None, description="What another service says.")
+    client_certificate: ClientCertificateDocument | None = Field(
+        None, description="A certificate of the client's; `{}` takes all of the CA's."
+    )
     any: Methods | None = Field(None, description="Several, in this order; the first that succeeds is enough.")
     all: Methods | None = Field(None, description="Several, of which all have to succeed; the first names the sender.")
     none: OnlyTrue | None = Field(None, description="`true`: nobody is asked, whatever the defaults say.")
@@ -330,7 +334,7 @@ class AuthDocument(Document):
         several = self.any or self.all
         if several is not None:
             return Authentication(tuple(each.method() for each in several), every=self.all is not None)
-        only = self.jwt or self.api_key or self.basic or self.external
+        only = self.jwt or self.api_key or self.basic or self.external or self.client_certificate
         assert only is not None
         return Authentication((only.value(),))
 

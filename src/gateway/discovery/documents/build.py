@@ -28,7 +28,8 @@ from gateway.discovery.documents.route_document import (
 
 
 def build_route(name: str, version: int, document: RouteDocument, defaults: RouteDefaults) -> Route:
-    policies = defaults.under(document)
+    answer = _answer(document)
+    policies = (defaults if answer is None else defaults.without_instances()).under(document)
     return Route(
         name=name,
         version=version,
@@ -38,7 +39,7 @@ def build_route(name: str, version: int, document: RouteDocument, defaults: Rout
         matches=tuple(_match(match) for match in document.match),
         hostnames=tuple(dict.fromkeys(document.hostnames)),
         when=document.when,
-        filters=tuple(each.value() for each in document.filters),
+        filters=policies.filters,
         timeouts=policies.timeouts,
         retry=policies.retry,
         limits=policies.limits,
@@ -47,7 +48,7 @@ def build_route(name: str, version: int, document: RouteDocument, defaults: Rout
         when_empty=policies.when_empty,
         pass_escaped_slashes=document.escaped_slashes == "pass",
         websocket=document.websocket,
-        answer=_answer(document),
+        answer=answer,
         auth=policies.auth,
         require=policies.require,
     )

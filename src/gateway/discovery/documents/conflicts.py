@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from gateway.core.filters import EditResponseHeaders, ReplacePrefix, RewritePath, SetPath
 from gateway.core.paths import has_escaped_slash
-from gateway.core.template import Template, Text, as_written
+from gateway.core.template import Text, as_written
 from gateway.discovery.documents.filters_document import FilterDocument
 from gateway.discovery.documents.rejection import Loc, Problem
 from gateway.discovery.documents.route_document import RouteDocument
@@ -28,6 +28,11 @@ def conflicts_within(document: RouteDocument) -> Sequence[Problem]:
     return [*unused, *_escaped_slashes(document)]
 
 
+def conflicts_of_default_filters(filters: Sequence[FilterDocument]) -> Sequence[Problem]:
+    """Routes pass no escaped slash unless they say so themselves."""
+    return _escaping(_paths_of(filters))
+
+
 def _unused_filters(filters: Sequence[FilterDocument]) -> list[Problem]:
     found: list[Problem] = []
     for index, filter_ in enumerate(filters):
@@ -35,7 +40,7 @@ def _unused_filters(filters: Sequence[FilterDocument]) -> list[Problem]:
         each = filter_.value()
         if not isinstance(each, EditResponseHeaders):
             found.append(Problem(("filters", index, kind), "only response_headers edit what a route answers itself"))
-        elif any(isinstance(text, Template) and text.of_instance for _, text in (*each.edit.set, *each.edit.add)):
+        elif each.edit.of_instance:
             found.append(Problem(("filters", index, kind), "no instance takes part in what a route answers itself"))
     return found
 
@@ -43,12 +48,25 @@ def _unused_filters(filters: Sequence[FilterDocument]) -> list[Problem]:
 def _escaped_slashes(document: RouteDocument) -> list[Problem]:
     if document.escaped_slashes == "pass":
         return []
+    return _escaping(_own_paths(document))
+
+
+def _escaping(paths: Iterable[tuple[Loc, Text]]) -> list[Problem]:
     reason = "an escaped slash passes only where the route says escaped_slashes: pass"
-    return [Problem(loc, reason) for loc, path in _own_paths(document) if has_escaped_slash(as_written(path))]
+    return [Problem(loc, reason) for loc, path in paths if has_escaped_slash(as_written(path))]
 
 
 def _own_paths(document: RouteDocument) -> Iterator[tuple[Loc, Text]]:
-    for index, filter_ in enumerate(document.filters):
+    yield from _paths_of(document.filters)
+    if document.redirect is not None:
+        if document.redirect.path is not None:
+            yield ("redirect", "path"), document.redirect.path
+        if document.redirect.replace_prefix is not None:
+            yield ("redirect", "replace_prefix", "to"), document.redirect.replace_prefix.to
+
+
+def _paths_of(filters: Sequence[FilterDocument]) -> Iterator[tuple[Loc, Text]]:
+    for index, filter_ in enumerate(filters):
         match filter_.value():
             case ReplacePrefix(_, by):
                 yield ("filters", index, "replace_prefix", "to"), by
@@ -58,8 +76,3 @@ def _own_paths(document: RouteDocument) -> Iterator[tuple[Loc, Text]]:
                 yield ("filters", index, "path"), path
             case _:
                 pass
-    if document.redirect is not None:
-        if document.redirect.path is not None:
-            yield ("redirect", "path"), document.redirect.path
-        if document.redirect.replace_prefix is not None:
-            yield ("redirect", "replace_prefix", "to"), document.redirect.replace_prefix.to

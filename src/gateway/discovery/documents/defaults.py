@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from pydantic import Field
 
 from gateway.core.authentication import Authentication
+from gateway.core.filters import EditResponseHeaders, Filter
 from gateway.core.limits import EVERYWHERE, NO_CORS, Cors, Networks
 from gateway.core.model import HOLDS_ALWAYS, Limits, RetryPolicy, ServicePolicy, Timeouts, WhenEmpty
 from gateway.discovery.documents.auth_document import AuthDocument
 from gateway.discovery.documents.cors_document import CorsDocument
+from gateway.discovery.documents.filters_document import Filters
 from gateway.discovery.documents.limits_document import LimitsDocument
 from gateway.discovery.documents.model import Document
 from gateway.discovery.documents.networks_document import NetworksDocument
@@ -39,6 +41,7 @@ class RouteDefaults:
     when_empty: WhenEmpty = _WHEN_EMPTY
     auth: Authentication | None = None
     require: str = HOLDS_ALWAYS
+    filters: tuple[Filter, ...] = ()
 
     def under(self, document: RouteDocument | RouteDefaultsDocument) -> RouteDefaults:
         """These, with what a document gives instead."""
@@ -51,7 +54,18 @@ class RouteDefaults:
             when_empty=document.when_empty.over(self.when_empty),
             auth=document.auth.over(self.auth),
             require=document.require if "require" in document.model_fields_set else self.require,
+            filters=tuple(each.value() for each in document.filters) if _gives_filters(document) else self.filters,
         )
+
+    def without_instances(self) -> RouteDefaults:
+        """Of the filters those alone that edit what a route answers itself."""
+        edits = [each for each in self.filters if isinstance(each, EditResponseHeaders) and not each.edit.of_instance]
+        return replace(self, filters=tuple(edits))
+
+
+def _gives_filters(document: RouteDocument | RouteDefaultsDocument) -> bool:
+    """An empty list is none, whatever the defaults say."""
+    return "filters" in document.model_fields_set
 
 
 _ROUTE = RouteDefaults()
@@ -85,6 +99,7 @@ class RouteDefaultsDocument(Document):
     require: Require = Field(
         HOLDS_ALWAYS, description='What they may do, on routes that do not say; those say `"true"` for: everything.'
     )
+    filters: Filters = Field((), description="Changes to request and response, on routes that have no `filters`.")
 
 
 class DefaultsDocument(Document):

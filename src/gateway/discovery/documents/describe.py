@@ -50,9 +50,8 @@ def describe(route: Route) -> Described:
             described["shadow"] = describe_shadow(route.shadow)
     else:
         described |= describe_answer(route.answer)
-    if route.filters:
-        described["filters"] = [describe_filter(each) for each in route.filters]
     return described | {
+        "filters": [describe_filter(each) for each in route.filters],
         "auth": describe_auth(route.auth),
         "require": route.require,
         "timeouts": _timeouts(route.timeouts),

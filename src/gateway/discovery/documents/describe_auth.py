@@ -9,6 +9,7 @@ from gateway.core.authentication import (
     ApiKey,
     Authentication,
     Basic,
+    ClientCertificate,
     External,
     Headers,
     Jwt,
@@ -44,6 +45,20 @@ def _method(method: Method) -> Described:
             return {"basic": _rest(method.scopes, method.headers, forward=method.forward)}
         case External():
             return {"external": _external(method)}
+        case ClientCertificate():
+            return {"client_certificate": _client_certificate(method)}
+
+
+def _client_certificate(policy: ClientCertificate) -> Described:
+    lists = {
+        "subject": policy.subjects,
+        "common_name": policy.common_names,
+        "san_dns": policy.san_dns,
+        "san_uri": policy.san_uris,
+        "san_email": policy.san_emails,
+    }
+    described: Described = {name: [*sorted(values)] for name, values in lists.items() if values}
+    return described | ({"headers": dict(policy.headers)} if policy.headers else {})
 
 
 def _external(external: External) -> Described:

@@ -150,6 +150,9 @@ class FilterDocument(Document):
         return EditResponseHeaders(self.response_headers.value())
 
 
+Filters = Annotated[tuple[FilterDocument, ...], Field(max_length=64)]
+
+
 def describe_filter(each: Filter) -> Described:
     """The document that is read as this very filter."""
     match each:

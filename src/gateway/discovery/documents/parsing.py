@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 from gateway.core.authentication import Credential
 from gateway.core.model import Route, ServicePolicy
 from gateway.discovery.documents.build import build_route, policy_conflicts, route_conflicts
-from gateway.discovery.documents.conflicts import conflicts_within
+from gateway.discovery.documents.conflicts import conflicts_of_default_filters, conflicts_within
 from gateway.discovery.documents.credential_document import CredentialDocument
 from gateway.discovery.documents.defaults import BUILT_IN, Defaults, DefaultsDocument
 from gateway.discovery.documents.embedded import place_in_document
@@ -120,18 +120,22 @@ def parse_credential(name: str, raw: bytes, version: int, *, key: str | None = N
         return refused.rejections[0]
 
 
-def parse_defaults(raw: bytes, version: int, *, key: str = "defaults") -> Defaults | Rejection:
+def parse_defaults(
+    raw: bytes, version: int, *, own_service: str | None = None, key: str = "defaults"
+) -> Defaults | Rejection:
     """The defaults of routes and services, or the first problem by line and column."""
     try:
-        return _defaults(raw, version, key)
+        return _defaults(raw, version, own_service, key)
     except _Refused as refused:
         return refused.rejections[0]
 
 
-def check_defaults(raw: bytes, version: int = 0, *, key: str = "defaults") -> list[Rejection]:
+def check_defaults(
+    raw: bytes, version: int = 0, *, own_service: str | None = None, key: str = "defaults"
+) -> list[Rejection]:
     """All problems of a `defaults` document, by line and column; none if it would be accepted."""
     try:
-        _defaults(raw, version, key)
+        _defaults(raw, version, own_service, key)
     except _Refused as refused:
         return refused.rejections
     return []
@@ -156,11 +160,12 @@ def _policy(service: str, raw: bytes, version: int, defaults: Defaults, key: str
     return policy
 
 
-def _defaults(raw: bytes, version: int, key: str) -> Defaults:
+def _defaults(raw: bytes, version: int, own_service: str | None, key: str) -> Defaults:
     source = _Source(key, version)
-    document = source.read(raw, DefaultsDocument)
+    document = source.read(raw, DefaultsDocument, own_service)
     value = document.value()
-    found = [("route", problem) for problem in route_conflicts(value.route)]
+    found = [("route", problem) for problem in conflicts_of_default_filters(document.route.filters)]
+    found += [("route", problem) for problem in route_conflicts(value.route)]
     found += [("service", problem) for problem in policy_conflicts(value.service, document.service)]
     source.refuse([Problem((part, *problem.loc), problem.reason) for part, problem in found])
     return value

@@ -19,7 +19,7 @@ from gateway.core.model import HOLDS_ALWAYS, FailureKind, Health, RetryPolicy, T
 from gateway.discovery.documents.answer_document import RedirectDocument, RespondDocument
 from gateway.discovery.documents.auth_document import AuthDocument
 from gateway.discovery.documents.cors_document import CorsDocument
-from gateway.discovery.documents.filters_document import FilterDocument
+from gateway.discovery.documents.filters_document import Filters
 from gateway.discovery.documents.limits_document import LimitsDocument
 from gateway.discovery.documents.model import Document, at_most_one, exactly_one, overlaid
 from gateway.discovery.documents.networks_document import NetworksDocument
@@ -278,8 +278,10 @@ class RouteDocument(Document):
         None, description="Instead of backends: the gateway sends clients elsewhere itself."
     )
     respond: RespondDocument | None = Field(None, description="Instead of backends: the gateway answers itself.")
-    filters: Annotated[tuple[FilterDocument, ...], Field(max_length=64)] = Field(
-        (), description="Changes to request and response, in this order; see [transformation](../transformation.md)."
+    filters: Filters = Field(
+        (),
+        description="Changes to request and response, in this order; see [transformation](../transformation.md). Left "
+        "out: what the defaults say.",
     )
     auth: AuthDocument = Field(
         AuthDocument.model_construct(), description="Who may send requests; left out: anyone, or what the defaults say."

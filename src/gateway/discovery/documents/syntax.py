@@ -179,6 +179,11 @@ def no_twins(value: JsonValue) -> JsonValue:
     return value
 
 
+def as_list(value: JsonValue) -> JsonValue:
+    """One text where a list of them is taken."""
+    return [value] if isinstance(value, str) else value
+
+
 def _shown_name(name: str) -> str:
     return name if is_token(name) else "a name"
 
@@ -199,4 +204,5 @@ Require = Annotated[StrictStr, Field(min_length=1, max_length=MAX_SOURCE), _pred
 Instances = Annotated[StrictStr, Field(min_length=1, max_length=MAX_SOURCE), _predicate(compile_instances)]
 Text = Annotated[StrictStr, Field(max_length=1024), AfterValidator(_free_text)]
 Name = Annotated[StrictStr, Field(min_length=1, max_length=256), AfterValidator(_free_text)]
+LongName = Annotated[StrictStr, Field(min_length=1, max_length=2048), AfterValidator(_free_text)]
 Scope = Annotated[StrictStr, Field(min_length=1, max_length=128), AfterValidator(_scope)]

@@ -14,7 +14,7 @@ from gateway.pipeline.authentication.keys import KeyRing
 from gateway.pipeline.authentication.places import Ambiguous, of_scheme, present
 from gateway.pipeline.authentication.proof import Denial, Finding, Proof
 from gateway.pipeline.authentication.verified import Verified
-from gateway.pipeline.stage import Call, Identity
+from gateway.pipeline.stage import Call, Claims, Identity
 
 _CHALLENGE = 'Bearer realm="gateway"'
 
@@ -98,8 +98,12 @@ class JwtMethod:
         lacking = missing(self._policy.scopes, scopes_of(claims))
         if lacking:
             raise _Forbidden(", ".join(lacking))
-        subject = claims.get("sub")
-        return Proof(Identity("jwt", subject if isinstance(subject, str) else ""), claims, fields), until
+        return Proof(Identity("jwt", _text(claims, "sub"), _text(claims, "iss")), claims, fields), until
+
+
+def _text(claims: Claims, name: str) -> str:
+    value = claims.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def _invalid(note: str) -> Denial:

@@ -41,7 +41,9 @@ class Method(Protocol):
     """One way of authentication, as one route asks for it."""
 
     @property
-    def place(self) -> Place: ...
+    def place(self) -> Place | None:
+        """Where in a request its credential stands; None where that is not in the request."""
+
     @property
     def forward(self) -> bool: ...
     @property

@@ -19,7 +19,7 @@ class Authenticate:
     def __init__(self, methods: Sequence[Method], *, every: bool) -> None:
         self._methods = tuple(methods)
         self._every = every
-        self._places = frozenset(method.place for method in methods)
+        self._places = frozenset(method.place for method in methods if method.place is not None)
         self._headers = frozenset(header for method in methods for header, _ in method.headers)
         self._removal = Removal(self._places, self._headers)
 
