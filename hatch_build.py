@@ -41,7 +41,7 @@ class CompileHook(BuildHookInterface[Any]):
             self.app.display_info(f"gateway: interpreted ({why})")
             return
         source = Path(self.root, "src")
-        modules = sorted({found.relative_to(source) for each in self.config["modules"] for found in source.glob(each)})
+        modules = sorted(_found(source, self.config["modules"]) - _found(source, self.config["left_out"]))
         self._made = tempfile.TemporaryDirectory()
         made = Path(self._made.name)
         with contextlib.chdir(source):  # so that tracebacks name files as sys.path knows them
@@ -56,6 +56,10 @@ class CompileHook(BuildHookInterface[Any]):
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002
         if self._made is not None:
             self._made.cleanup()
+
+
+def _found(source: Path, patterns: list[str]) -> set[Path]:
+    return {path.relative_to(source) for pattern in patterns for path in source.glob(pattern)}
 
 
 def _obstacle() -> str | None:

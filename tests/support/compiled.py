@@ -39,7 +39,7 @@ def environment() -> Mapping[str, str]:
 
 
 def refresh() -> None:
-    """Raises CalledProcessError where mypy or the C compiler found an error."""
+    """Ends the process where mypy or the C compiler found an error."""
     digest = _digest()
     if _fresh(digest):
         return
@@ -48,7 +48,8 @@ def refresh() -> None:
     for old in (made, TREE):
         shutil.rmtree(old, ignore_errors=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    subprocess.run([*pip, "--no-build-isolation", "--target", made, _ROOT], check=True)
+    if subprocess.run([*pip, "--no-build-isolation", "--target", made, _ROOT], check=False).returncode:
+        sys.exit("The gateway could not be compiled.")
     asked = [sys.executable, "-c", "from gateway.build import COMPILED; print(COMPILED)"]
     compiled = subprocess.run(asked, env={**os.environ, "PYTHONPATH": str(made)}, check=True, capture_output=True)
     if compiled.stdout.strip() == b"True":
