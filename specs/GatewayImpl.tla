@@ -53,7 +53,9 @@ NoBackend == [service |-> "", selection |-> "", panic |-> "none", fallback |-> F
 \* in millionths, failure_ratio whether that rule is on. The window of that rule is not modelled: where the rule is on,
 \* any failure may trip.
 
-Circuit(state) == [state |-> state, failures |-> 0, probes |-> 0, passed |-> 0]
+\* A circuit. `by` is who made it what it is: "own", this worker; "elsewhere", another worker has it, and here it is open;
+\* "given", another one said so last.
+Circuit(state) == [state |-> state, failures |-> 0, probes |-> 0, passed |-> 0, by |-> "own"]
 
 \* A ticket. `permit` is what its attempt carries from the circuit: "ordinary"; "probe", holding a place; or "spent":
 \* it was judged, or its epoch is past, so that it says nothing any more.
@@ -400,6 +402,7 @@ Refuse(t) == requests[t].state \in {"queued", "attempting"} /\ Ends(t, "rejected
 TriggerCircuitBreaker(i) ==
     /\ i \in Registered
     /\ circuit_states[i].state = "open"
+    /\ circuit_states[i].by # "elsewhere"
     /\ circuit_states' = [circuit_states EXCEPT ![i] = Circuit(Transitions["open"].mature)]
     /\ requests' = Spent(i, requests)
     /\ UNCHANGED <<mirror, queue>>
@@ -408,6 +411,20 @@ TriggerCircuitBreaker(i) ==
 LateProbe(t, circuit) ==
     /\ requests[t].state = "attempting"
     /\ Judge(t, "failed", circuit, [requests[t] EXCEPT !.permit = "spent"])
+    /\ UNCHANGED <<mirror, queue>>
+
+-----------------------------------------------------------------------------
+\* Several workers, of which this is one. What others made of a circuit is imposed: open, which then is theirs; closed
+\* again, or half-open with so many probes passed and from now on this worker's to probe. What is its own it keeps, but
+\* that it may be opened: of two workers that open a circuit at once, one has it.
+
+Impose(i, state, passed) ==
+    /\ i \in Registered
+    /\ state = "open" \/ circuit_states[i].by = "elsewhere"
+    /\ circuit_states' =
+        [circuit_states EXCEPT ![i] = [Circuit(state) EXCEPT !.passed = IF state = "half_open" THEN passed ELSE 0,
+                                                             !.by = IF state = "open" THEN "elsewhere" ELSE "given"]]
+    /\ requests' = Spent(i, requests)
     /\ UNCHANGED <<mirror, queue>>
 
 -----------------------------------------------------------------------------
@@ -511,6 +528,12 @@ DeliverGone(i) == catalog[i] = Absent /\ DeregisterService(i) /\ Inside
 DeliverChanged(i) == catalog[i] # mirror[i] /\ UpdateHealth(i, catalog[i]) /\ Inside
 Mature(i) == TriggerCircuitBreaker(i) /\ Inside
 
+\* Not in `Next`: of one worker alone there are no others. `SharedNext` has it.
+Share(i) ==
+    /\ \E state \in {"open", "half_open", "closed"}, passed \in 0..(Policy(i).half_open_probes - 1) :
+        Impose(i, state, passed)
+    /\ Inside
+
 EditRoutes == (\E table \in Tables : table # routing_table /\ ApplyRoutes(table)) /\ UNCHANGED world
 EditPolicies == (\E these \in PolicySets : these # policies /\ ApplyPolicies(these)) /\ UNCHANGED world
 
@@ -542,4 +565,8 @@ Next ==
     \/ EditRoutes \/ EditPolicies \/ RealityChanges \/ CatalogChanges
 
 Spec == Init /\ [][Next]_vars
+
+SharedNext == Next \/ \E i \in Instances : Share(i)
+
+SharedSpec == Init /\ [][SharedNext]_vars
 =============================================================================

@@ -10,7 +10,7 @@ EXTENDS GatewayImpl
 
 TypeOK ==
     /\ circuit_states \in [Instances -> [state : {"closed", "open", "half_open"}, failures : 0..FailuresKept,
-                                         probes : Nat, passed : Nat]]
+                                         probes : Nat, passed : Nat, by : {"own", "elsewhere", "given"}]]
     /\ \A t \in Tickets :
         /\ requests[t].state \in Live \cup Ended
         /\ requests[t].instance \in Instances \cup {Nowhere}
@@ -67,7 +67,7 @@ Succeeded(t, i) ==
     /\ requests[t].state = "responding" /\ requests'[t].state = "responded"
 
 \* Where a circuit is enforced, attempts begin only while it is closed, or as probes. Failures in a row are counted, and
-\* open it, unless `max_open` forbids another open one; and none opens beyond that share.
+\* open it, unless `max_open` forbids another open one; and none opens beyond that share, but for what other workers opened.
 CircuitBreakerSafety ==
     [][\A i \in Instances :
         LET p == policies[ServiceOf[i]]
@@ -79,7 +79,7 @@ CircuitBreakerSafety ==
         IN  /\ p.mode = "enforce" =>
                 \A t \in Tickets : Picks(t) /\ requests'[t].instance = i =>
                     before.state = "closed" \/ (before.state = "half_open" /\ requests'[t].permit = "probe")
-            /\ before.state = "closed" /\ after.state = "open" => Cardinality(not_closed) < allowed
+            /\ before.state = "closed" /\ after.state = "open" /\ after.by # "elsewhere" => Cardinality(not_closed) < allowed
             /\ before.state = "closed" /\ p.mode # "off" => \A t \in Tickets :
                 /\ Failed(t, i) =>
                     IF p.consecutive_failures > 0 /\ before.failures + 1 >= p.consecutive_failures
@@ -88,23 +88,43 @@ CircuitBreakerSafety ==
                 /\ Succeeded(t, i) => after.failures = 0
       ]_vars
 
-\* Along the four edges only, each with what it asks for; what the mirror takes away or brings anew starts closed.
+\* Along the four edges only, each with what it asks for; what the mirror takes away or brings anew starts closed. Another
+\* worker may have opened it; and where another one has it, closes it here or hands it on, half-open.
 ValidCircuitTransitions ==
     [][\A i \in Instances :
         LET before == circuit_states[i].state
             after == circuit_states'[i].state
+            by == circuit_states[i].by
+            then == circuit_states'[i].by
             judges(permit) ==
                 \E t \in Tickets : /\ requests[t].instance = i /\ requests[t].permit = permit
                                    /\ requests[t].state \in {"attempting", "responding"}
                                    /\ requests'[t] # requests[t]
         IN  before # after =>
             \/ mirror'[i] # mirror[i] /\ after = "closed"
+            \/ then = "elsewhere" /\ after = "open"
+            \/ by = "elsewhere" /\ then = "given"
             \/ before = "closed" /\ after = "open" /\ judges("ordinary")
-            \/ before = "open" /\ after = "half_open"
+            \/ before = "open" /\ after = "half_open" /\ by # "elsewhere"
             \/ /\ before = "half_open" /\ after = "closed" /\ judges("probe")
                /\ circuit_states[i].passed + 1 >= policies[ServiceOf[i]].half_open_probes
             \/ before = "half_open" /\ after = "open" /\ judges("probe")
       ]_vars
+
+\* Where another worker has a circuit, it is open here: nothing is picked or probed, and it changes only as others say.
+SharedCircuits ==
+    /\ [](\A i \in Instances :
+            circuit_states[i].by = "elsewhere" => circuit_states[i].state = "open" /\ circuit_states[i].probes = 0)
+    /\ [][\A i \in Instances :
+            circuit_states[i].by = "elsewhere" =>
+                \/ circuit_states'[i].by \in {"elsewhere", "given"}
+                \/ mirror'[i] # mirror[i]
+         ]_vars
+    /\ [][\A t \in Tickets : Picks(t) =>
+            LET i == requests'[t].instance IN
+            circuit_states[i].by = "elsewhere" =>
+                requests'[t].permit = "ordinary" /\ policies[ServiceOf[i]].mode # "enforce"
+         ]_vars
 
 \* Places of probes are held by probes in flight, and a probe begins only while fewer are out than allowed.
 HalfOpenBounded ==

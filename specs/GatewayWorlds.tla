@@ -93,5 +93,8 @@ RetrySucceedsElsewhere ==
         /\ requests[t].state = "responding" /\ requests'[t].state = "responded"
         /\ requests[t].tried # {} /\ requests[t].instance \notin requests[t].tried
 AbandonedInTheQueue == \E t \in Tickets : requests[t].state = "queued" /\ requests'[t].state = "abandoned"
+HandedOnIsProbed ==
+    \E t \in Tickets :
+        Picks(t) /\ requests'[t].permit = "probe" /\ circuit_states[requests'[t].instance].by = "given"
 PanicPick == \E t \in Tickets : Picks(t) /\ ~Weighs(mirror[requests'[t].instance])
 =============================================================================

@@ -32,7 +32,7 @@ traced == <<vars, position, holder>>
 
 Calls ==
     {"ApplyRoutes", "ApplyPolicies", "ApplyView", "ForgetService", "Prefer", "RouteRequest", "ProcessResponse",
-     "Abandon", "Refuse", "Tick"}
+     "Abandon", "Refuse", "Tick", "ImposeCircuit"}
 
 \* When a call comes, what the one before set off is over: views are delivered whole, nothing is left undecided.
 Settled ==
@@ -124,6 +124,13 @@ TakeUpdateHealth(event) ==
     /\ UpdateHealth(event.instance, catalog[event.instance])
     /\ Inside
 
+\* What other workers say of an instance that is not here, or of a circuit that is this worker's own, is not taken.
+TakeImposeCircuit(event) ==
+    LET known == event.instance \in Registered IN
+    IF event.taken THEN known /\ Impose(event.instance, event.state, event.passed) /\ Inside
+    ELSE /\ known => event.state # "open" /\ circuit_states[event.instance].by # "elsewhere"
+         /\ UNCHANGED vars
+
 \* Events of a ticket that is in its place.
 OfTicket ==
     {"ProcessResponse", "Retry", "Deliver", "Reject", "Dequeue", "Requeue", "Abandon", "Refuse", "LateProbe"}
@@ -143,6 +150,7 @@ Take(event) ==
          [] event.action = "Refuse" -> Refuse(event.place) /\ Inside
          [] event.action = "TriggerCircuitBreaker" -> TriggerCircuitBreaker(event.instance) /\ Inside
          [] event.action = "LateProbe" -> LateProbe(event.place, event.circuit) /\ Inside
+         [] event.action = "ImposeCircuit" -> TakeImposeCircuit(event)
          [] event.action \in {"ApplyView", "ForgetService"} -> TakeApplyView(event)
          [] event.action = "RegisterService" -> TakeRegisterService(event)
          [] event.action = "DeregisterService" -> TakeDeregisterService(event)

@@ -27,6 +27,7 @@ _PROPERTIES = (
     "CircuitBreakerSafety",
     "ValidCircuitTransitions",
     "HalfOpenBounded",
+    "SharedCircuits",
     "RegistryConsistency",
     "NoRequestLoss",
     "BoundedQueue",
@@ -217,6 +218,8 @@ class _Journal:
             return event | {"policies": str(self._policies.number(self._policy_set(inputs["policies"])))}
         if action in {"Tick", "Prefer"}:
             return event
+        if action == "ImposeCircuit":
+            return event | self._imposed(inputs, decision)
         return event | self._of_ticket(action, inputs, decision)
 
     def _route_request(self, inputs: Line, decision: Line) -> dict[str, str]:
@@ -294,6 +297,14 @@ class _Journal:
                 self._entry(service, name, decision["health"], passing, warning, decision["tags"], decision["meta"])
             )
         return event
+
+    def _imposed(self, inputs: Line, decision: Line) -> dict[str, str]:
+        return {
+            "instance": str(self._at.get((inputs["service"], "/".join(inputs["key"])), 0)),
+            "state": _text(inputs["state"]),
+            "passed": str(inputs["probes_passed"]),
+            "taken": _bool(decision["taken"]),
+        }
 
     def _view(self, inputs: Line) -> dict[str, str]:
         service = inputs["service"]

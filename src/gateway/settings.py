@@ -217,6 +217,20 @@ class Settings(BaseSettings):
         "optional", "TLS", "Whether a client without a certificate is let in to the routes that ask for none."
     )
 
+    workers: Annotated[int, Field(ge=1, le=64)] = _setting(
+        1,
+        "Workers",
+        "How many processes serve requests, each on a core of its own. Limits that would have to hold over all of them "
+        "are refused where there are several.",
+        "processes",
+    )
+    outlive: Duration = _setting(
+        30.0,
+        "Workers",
+        "How long workers serve on by what is in force when their parent has died, before they drain and end.",
+        "s",
+    )
+
     consul_address: str | None = _setting(
         None, "Consul", "Consul agent, `host:port` or URL. Default: `CONSUL_HTTP_ADDR`, or 127.0.0.1:8500."
     )
@@ -295,7 +309,11 @@ class Settings(BaseSettings):
     )
 
     max_connections: Positive = _setting(
-        10000, "Limits", "Most client connections at once; above it the oldest idle one is closed.", "connections"
+        10000,
+        "Limits",
+        "Most client connections at once; above it the oldest idle one is closed. Fewer where the process may not open "
+        "twice as many files, which is logged at the start.",
+        "connections",
     )
     max_connections_per_client: Annotated[int, Field(ge=0)] = _setting(
         0,
@@ -349,6 +367,13 @@ class Settings(BaseSettings):
     )
     finish_limit: Duration = _setting(
         30.0, "Shutdown", "After that: how long requests in flight may take to finish before they are cut.", "s"
+    )
+
+    handover: Path | None = _setting(
+        None,
+        "Shutdown",
+        "Path of a Unix socket at which the next gateway takes over from this one, with its ports, and without a "
+        "connection lost. Unset: there is no such thing.",
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "Logs", "Least level that is logged.")

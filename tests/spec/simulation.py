@@ -15,7 +15,7 @@ from itertools import count
 
 import msgspec
 
-from gateway.core.breaker import CircuitState
+from gateway.core.breaker import CircuitState, Imposition
 from gateway.core.events import Event
 from gateway.core.gateway import Gateway
 from gateway.core.model import (
@@ -83,15 +83,19 @@ class Tally:
 
 
 class Simulation:
-    """One run. `tell` gets every event; `rate` is requests a second, `size` instances of a service."""
+    """One run. `tell` gets every event; `rate` is requests a second, `size` instances of a service; `shared` is whether
+    it is one worker of several, which open, close and hand on circuits."""
 
-    def __init__(self, seed: int, tell: Callable[[Event], None], *, rate: float = 30.0, size: int = 3) -> None:
+    def __init__(
+        self, seed: int, tell: Callable[[Event], None], *, rate: float = 30.0, size: int = 3, shared: bool = False
+    ) -> None:
         self._random = random.Random(seed)
         self._tell = tell
         self.tally = Tally()
         self.now = 100.0
         self.core = Gateway(compile_regex, random.Random(seed + 1).random, None, None, self._told)
         self._rate = rate
+        self._shared = shared
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         self._version = count(1)
@@ -123,6 +127,8 @@ class Simulation:
             (self._lose_all, 20.0),
         ):
             self._repeat(change, mean)
+        if self._shared:
+            self._repeat(self._impose, 0.3)
 
     # --- time ---
 
@@ -151,6 +157,9 @@ class Simulation:
         self.core.apply_routes([*self.core.table.routes.values(), everywhere], self.now)
         for service in SERVICES:
             self._deliver(service)
+        for view in tuple(self.core.circuits()):
+            if view.elsewhere:
+                self.core.impose_circuit(view.service, view.key, Imposition(CircuitState.CLOSED), self.now)
         self._take()
 
     def circuits_closed(self) -> bool:
@@ -302,6 +311,12 @@ class Simulation:
             self.core.forget_service(service, self.now)
         self._later(0.5, lambda: self._deliver(service))
 
+    def _impose(self) -> None:
+        """What other workers may make of a circuit; sometimes of one that they cannot know to be this worker's own."""
+        backing, state = self._random.choice(self._backings), self._random.choice(tuple(CircuitState))
+        imposed = Imposition(state, self._random.choice((0, 1, 2)), 0, self.now + self._random.expovariate(1.0))
+        self.core.impose_circuit(backing.service, backing.as_mirrored().key, imposed, self.now)
+
     def _edit_route(self) -> None:
         name = self._random.choice(sorted(self._routes))
         self._routes[name] = self._route(name)
@@ -366,10 +381,10 @@ class Simulation:
         self._tell(event)
 
 
-def events(seed: int, steps: int, *, rate: float = 30.0, size: int = 3) -> Sequence[Event]:
+def events(seed: int, steps: int, *, rate: float = 30.0, size: int = 3, shared: bool = False) -> Sequence[Event]:
     """All events of one run."""
     told: list[Event] = []
-    Simulation(seed, told.append, rate=rate, size=size).run(steps)
+    Simulation(seed, told.append, rate=rate, size=size, shared=shared).run(steps)
     return told
 
 
@@ -383,6 +398,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--shared", action="store_true", help="one worker of several")
     parser.add_argument("--verbose", action="store_true", help="print every event")
     asked = parser.parse_args()
     numbers = count(1)
@@ -391,7 +407,7 @@ def main() -> None:
         if asked.verbose:
             print(line(next(numbers), event).decode())
 
-    simulation = Simulation(asked.seed, tell)
+    simulation = Simulation(asked.seed, tell, shared=asked.shared)
     simulation.run(asked.steps)
     print(simulation.tally)
 

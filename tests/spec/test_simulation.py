@@ -21,9 +21,10 @@ def test_a_seed_says_all() -> None:
     assert first != [line(0, event) for event in events(8, 3000)]
 
 
+@pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_when_all_is_well_again_everything_recovers(seed: int) -> None:
-    simulation = Simulation(seed, ignored)
+def test_when_all_is_well_again_everything_recovers(seed: int, shared: bool) -> None:
+    simulation = Simulation(seed, ignored, shared=shared)
     simulation.run(STEPS)
     simulation.calm()
     for _ in range(40):

@@ -42,8 +42,10 @@ def violations(run: Sequence[Event], corrupt: Corrupt = lambda journal: None) ->
     return found
 
 
-@pytest.mark.parametrize("seed", [61, 62, 63, 64])
-def test_it_is_silent_over_runs_that_are_right(seed: int) -> None:
+@pytest.mark.parametrize(
+    ("seed", "shared"), [(61, False), (62, False), (63, False), (64, False), (65, True), (66, True)]
+)
+def test_it_is_silent_over_runs_that_are_right(seed: int, shared: bool) -> None:
     found: list[Violation] = []
     monitor = Monitor(found.append)
     seq = 0
@@ -53,7 +55,7 @@ def test_it_is_silent_over_runs_that_are_right(seed: int) -> None:
         seq += 1
         monitor(seq, event)
 
-    Simulation(seed, tell, size=4).run(6000)
+    Simulation(seed, tell, size=4, shared=shared).run(6000)
     assert seq > 6000
     assert found == []
 

@@ -160,9 +160,9 @@ def test_each_route_counts_its_own(rates: RateLimits) -> None:
 
 def test_routes_that_are_gone_are_forgotten(rates: RateLimits) -> None:
     assert passes(rates, limited(ONE_A_MINUTE), call())
-    rates.retain(frozenset({"orders"}))
+    rates.follow([limited(ONE_A_MINUTE)])
     assert not passes(rates, limited(ONE_A_MINUTE), call())
-    rates.retain(frozenset())
+    rates.follow([])
     assert list(rates.loads()) == []
     assert passes(rates, limited(ONE_A_MINUTE), call())
 

@@ -7,12 +7,16 @@ from collections.abc import Iterable
 from gateway.admin.sources import Readiness, ShownView
 
 
-def judge(views: Iterable[ShownView], *, started: bool, draining: bool, max_age: float | None) -> Readiness:
-    """`started` is whether the first full view (or a snapshot of one) is in force; `max_age` is seconds.
+def judge(
+    views: Iterable[ShownView], *, started: bool, draining: bool, max_age: float | None, able: bool = True
+) -> Readiness:
+    """`started` is whether the first full view (or a snapshot of one) is in force; `max_age` is seconds; `able` is
+    whether there is a worker that serves.
 
     Without `max_age` a stale view leaves the gateway ready: losing Consul must not take the whole fleet out.
     """
     reasons: list[str] = ["draining"] if draining else []
+    reasons += [] if able else ["no worker serves: the log says why they ended"]
     views = list(views)
     if not started:
         waiting = [view for view in views if view.age is None]

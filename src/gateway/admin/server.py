@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 
 import msgspec
@@ -27,14 +28,22 @@ ENDPOINTS = {
 
 
 class AdminServer:
-    """Serves `sources` on `host` and `port` (0: any free one, see `port` after `start`), to those who have the token if
-    there is one."""
+    """Serves `sources` on `host` and `port` (0: any free one, see `port` after `start`), or on a socket bound there, to
+    those who have the token if there is one."""
 
-    def __init__(self, sources: AdminSources, host: str, port: int, token: Token | None = None) -> None:
+    def __init__(
+        self,
+        sources: AdminSources,
+        host: str,
+        port: int,
+        token: Token | None = None,
+        listening: socket.socket | None = None,
+    ) -> None:
         self._sources = sources
         self._host = host or None
         self._port = port
         self._token = token
+        self._listening = listening
         self._runner: web.AppRunner | None = None
 
     @property
@@ -62,7 +71,11 @@ class AdminServer:
         )
         runner = web.AppRunner(app, access_log=None, keepalive_timeout=30.0, shutdown_timeout=1.0)
         await runner.setup()
-        site = web.TCPSite(runner, self._host, self._port, reuse_address=True)
+        site: web.BaseSite = (
+            web.TCPSite(runner, self._host, self._port, reuse_address=True)
+            if self._listening is None
+            else web.SockSite(runner, self._listening)
+        )
         try:
             await site.start()
         except OSError:

@@ -17,7 +17,11 @@ from gateway.admin.server import AdminServer
 from gateway.admin.sources import ConsulStanding, Readiness
 from gateway.app import parts
 from gateway.app.figures import Figures
+from gateway.app.front import Front
+from gateway.app.handover import Predecessor, Successors
+from gateway.app.in_force import InForce
 from gateway.app.serving import Serving
+from gateway.app.workers.crew import Crew
 from gateway.build import COMPILED
 from gateway.core.model import Instance, Route, ServicePolicy
 from gateway.core.views import CircuitView, RouteLoad
@@ -45,15 +49,23 @@ _DISCOVERY_RESTART = 1.0
 class App:
     """Owns all but the serving of requests."""
 
-    def __init__(self, settings: Settings) -> None:
-        """To be made in the event loop. Raises what `run` does."""
+    def __init__(self, settings: Settings, before: Predecessor | None = None) -> None:
+        """To be made in the event loop. `before` is a gateway that this one takes over from, once it serves. Raises
+        what `run` does."""
         self._settings = settings
+        self._before = before
+        self._listening = parts.listening(settings, before)
+        admin = parts.admin_socket(settings, before)
+        self._sockets = {**self._listening.named(), "admin": admin}
+        self._successors: Successors | None = None
+        self._succeeded_by: str | None = None
         self._draining = asyncio.Event()
         self._first_view = asyncio.Event()
         self._ready = False
         admin_token = parts.admin_token(settings)
-        listening = parts.listening(settings)
-        self._serving = Serving(settings, listening, parts.sticky_key(settings), self._view_age)
+        self._in_force = InForce()
+        self._front = self._new_front(settings)
+        self._in_force.pass_on_to(self._front)
         self._figures = Figures()
         consul_settings = ConsulSettings.from_environment(settings.consul_environment(os.environ))
         self._consul_address = consul_settings.address
@@ -63,12 +75,18 @@ class App:
             self._metric_sources(), lambda: self._figures.counts, gateway_id=settings.gateway_id, mode=settings.mode
         )
         token = None if admin_token is None else admin_token.current
-        self._admin = AdminServer(self, settings.admin_listen.host, settings.admin_listen.port, token)
+        self._admin = AdminServer(self, settings.admin_listen.host, settings.admin_listen.port, token, admin)
 
     async def run(self) -> None:
         """Serves from the first full view of Consul on, or from the snapshot's, until it has drained."""
         settings = self._settings
-        await self._admin.start()
+        try:
+            await self._front.open()
+            if self._before is None:
+                await self._admin.start()
+        except BaseException:
+            await self._front.close()
+            raise
         logger.info(
             "The gateway starts.", extra={**self.identity(), "compiled": COMPILED, "consul": self._consul_address}
         )
@@ -83,7 +101,11 @@ class App:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._admin.stop()
-            await self._serving.close()
+            if self._successors is not None:
+                self._successors.close()
+            if self._before is not None:
+                self._before.close()
+            await self._front.close()
             await self._client.close()
             self._metrics.close()
         logger.info("The gateway has stopped.")
@@ -92,9 +114,15 @@ class App:
     def draining(self) -> bool:
         return self._draining.is_set()
 
+    def _new_front(self, settings: Settings) -> Front:
+        listening, sticky_key = self._listening, parts.sticky_key(settings)
+        if settings.workers == 1:
+            return Serving(settings, listening, sticky_key, self._view_age)
+        return Crew(settings, listening, sticky_key, self._in_force.brief, self._view_ages)
+
     def _new_discovery(self, inherited: Snapshot | None = None) -> Discovery:
         options, clock = parts.discovery_options(self._settings), asyncio.get_running_loop().time
-        return Discovery(self._client, options, self._serving, clock=clock, inherited=inherited)
+        return Discovery(self._client, options, self._in_force, clock=clock, inherited=inherited)
 
     async def _discover(self) -> NoReturn:
         """Keeps discovery running: an error of ours in it costs the news of a moment, never what is in force."""
@@ -123,20 +151,43 @@ class App:
 
     async def _serve(self) -> None:
         settings = self._settings
-        await self._serving.start()
+        await self._front.start()
         self._ready = True
         await self._discovery.register()
+        await self._succeed()
         where = {"listen": str(settings.listen or "off"), "tls_listen": str(settings.tls_listen or "off")}
-        logger.info("The gateway serves.", extra={**where, "routes": len(self._serving.core.table.routes)})
+        told = {"routes": len(self._in_force.routes_by_name), "workers": settings.workers}
+        logger.info("The gateway serves.", extra={**where, **told})
         await self._draining.wait()
-        logger.info(
-            "The gateway drains.", extra={"drain_time": settings.drain_time, "in_flight": self._serving.in_flight}
-        )
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_DEREGISTER_WITHIN):
-                await self._discovery.deregister()
-        drained = await self._serving.drain(settings.drain_time, settings.finish_limit)
+        accepting = self._succeeded_by is None
+        if not accepting:
+            # On the very same socket, the next one answers.
+            await self._admin.stop()
+        in_flight = (await self._front.figures()).in_flight
+        logger.info("The gateway drains.", extra={"drain_time": settings.drain_time, "in_flight": in_flight})
+        if self._succeeded_by == settings.gateway_id:
+            self._discovery.leave_registration()
+        else:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DEREGISTER_WITHIN):
+                    await self._discovery.deregister()
+        if self._successors is not None:
+            self._successors.close()
+        drained = await self._front.drain(settings.drain_time, settings.finish_limit, accepting=accepting)
         logger.info("The gateway has drained.", extra={"finished": drained.finished, "aborted": drained.aborted})
+
+    async def _succeed(self) -> None:
+        """Takes the place of the gateway before, if there is one, and waits for the next."""
+        if self._before is not None:
+            await self._admin.start()
+            self._before.release(self._settings.gateway_id)
+        if self._settings.handover is not None:
+            self._successors = Successors(self._settings.handover, self._sockets, self._succeeded)
+
+    def _succeeded(self, gateway_id: str) -> None:
+        logger.info("Another gateway serves in this one's place.", extra={"id_there": gateway_id})
+        self._succeeded_by = gateway_id
+        self.drain()
 
     async def _prefer_own_node(self) -> None:
         told = False
@@ -149,11 +200,16 @@ class App:
                 told = True
                 await asyncio.sleep(_NODE_RETRY)
             else:
-                self._serving.prefer(node)
+                self._in_force.prefer(node)
                 return
 
     def _view_age(self, service: str) -> float | None:
         return self._discovery.view_age(service)
+
+    def _view_ages(self) -> Mapping[str, float]:
+        """Of each service's view that has one."""
+        ages = {service: self._view_age(service) for service in self._in_force.instances_by_service}
+        return {service: age for service, age in ages.items() if age is not None}
 
     # --- what the admin surface shows (AdminSources) ---
 
@@ -165,7 +221,7 @@ class App:
         return {"id": settings.gateway_id, "mode": settings.mode, "prefix": settings.prefix, "version": __version__}
 
     def routes(self) -> Iterable[Route]:
-        return self._serving.core.table.routes.values()
+        return self._in_force.routes_by_name.values()
 
     def describe_route(self, route: Route) -> Mapping[str, JsonValue]:
         return describe(route)
@@ -174,13 +230,13 @@ class App:
         return describe_policy(policy)
 
     def policies(self) -> Mapping[str, ServicePolicy]:
-        return self._serving.core.policies
+        return self._in_force.policies_by_service
 
     def services(self) -> Mapping[str, Sequence[Instance]]:
-        return self._serving.core.services()
+        return self._in_force.instances_by_service
 
     async def refresh(self) -> None:
-        self._figures = self._serving.figures()
+        self._figures = await self._front.figures()
 
     def circuits(self) -> Iterable[CircuitView]:
         return self._figures.circuits
@@ -203,8 +259,10 @@ class App:
         return ConsulStanding(self._consul_address, duties.get("registration", off), duties.get("status", off))
 
     def readiness(self) -> Readiness:
-        draining, max_age = self.draining, self._settings.ready_max_age
-        return judge(self.views(), started=self._ready, draining=draining, max_age=max_age)
+        # Where the next one serves in our place, requests should be sent to where they were.
+        draining, max_age = self.draining and self._succeeded_by is None, self._settings.ready_max_age
+        able = self._front.able or not self._ready
+        return judge(self.views(), started=self._ready, draining=draining, max_age=max_age, able=able)
 
     def drain(self) -> None:
         self._draining.set()
@@ -216,7 +274,7 @@ class App:
     def _metric_sources(self) -> MetricSources:
         return MetricSources(
             counters=lambda: self._figures.counters,
-            routes=lambda: self._serving.core.table.routes,
+            routes=lambda: self._in_force.routes_by_name,
             services=self.services,
             circuits=self.circuits,
             loads=self.loads,
@@ -230,6 +288,8 @@ class App:
             violations=lambda: self._figures.violations,
             connections=lambda: self._figures.connections,
             connections_dropped=lambda: self._figures.connections_dropped,
+            workers=lambda: self._figures.workers,
+            worker_restarts=lambda: self._figures.restarts,
             certificates=self.certificates,
             handshake_failures=lambda: self._figures.handshake_failures,
             lag=lambda: self._figures.lag,

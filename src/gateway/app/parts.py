@@ -10,9 +10,13 @@ import ssl
 from dataclasses import dataclass
 
 from gateway import __version__
+from gateway.app.descriptors import room_for_clients
+from gateway.app.handover import Predecessor
 from gateway.discovery.service import DiscoveryOptions
 from gateway.discovery.token import TokenSource
+from gateway.journal.segments import JournalBusy
 from gateway.journal.writer import Journal
+from gateway.proxy.acceptor import Turns
 from gateway.proxy.certificate_files import CertificateFiles, TlsOptions
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.server_certificates import ServerCertificates
@@ -32,16 +36,40 @@ class Listening:
     plain: socket.socket | None
     tls: socket.socket | None
 
+    def named(self) -> dict[str, socket.socket]:
+        """Those that there are."""
+        both = {"proxy": self.plain, "tls": self.tls}
+        return {name: each for name, each in both.items() if each is not None}
 
-def listening(settings: Settings) -> Listening:
-    """Raises ListenError where a port cannot be had."""
+    def close(self) -> None:
+        """May be called more than once."""
+        for each in self.named().values():
+            each.close()
+
+
+def listening(settings: Settings, before: Predecessor | None) -> Listening:
+    """Bound anew, or those of the gateway before. Raises ListenError where a port cannot be had."""
     return Listening(
-        _bound(settings, settings.listen, "--listen"), _bound(settings, settings.tls_listen, "--tls-listen")
+        _bound(settings, settings.listen, before, "proxy", "--listen"),
+        _bound(settings, settings.tls_listen, before, "tls", "--tls-listen"),
     )
 
 
-def _bound(settings: Settings, address: Address | None, flag: str) -> socket.socket | None:
-    return None if address is None else bind(settings.host_of(address), address.port, flag)
+def _bound(
+    settings: Settings, address: Address | None, before: Predecessor | None, name: str, flag: str
+) -> socket.socket | None:
+    return None if address is None else _had(settings.host_of(address), address.port, before, name, flag)
+
+
+def admin_socket(settings: Settings, before: Predecessor | None) -> socket.socket:
+    """As `listening`, of the admin surface."""
+    address = settings.admin_listen
+    return _had(address.host or None, address.port, before, "admin", "--admin-listen")
+
+
+def _had(host: str | None, port: int, before: Predecessor | None, name: str, flag: str) -> socket.socket:
+    handed = None if before is None else before.take(name, host, port)
+    return handed or bind(host, port, flag)
 
 
 def certificates(settings: Settings) -> ServerCertificates | None:
@@ -75,11 +103,20 @@ def sticky_key(settings: Settings) -> bytes:
     return secrets.token_bytes(32) if key is None else hashlib.sha512(key.get_secret_value().encode()).digest()
 
 
-def journal(settings: Settings) -> Journal | None:
-    """Raises JournalError."""
-    if settings.journal is None:
+def journal(settings: Settings, worker: int) -> Journal | None:
+    """Each worker's is a file of its own. None where there is to be none, and while the gateway that this one takes
+    over from writes it. Raises JournalError."""
+    path = settings.journal
+    if path is None:
         return None
-    return Journal(settings.journal, segment=settings.journal_segment, kept=settings.journal_segments)
+    if worker:
+        path = path.with_name(f"{path.name}.worker-{worker}")
+    try:
+        return Journal(path, segment=settings.journal_segment, kept=settings.journal_segments, worker=worker)
+    except JournalBusy:
+        if settings.handover is None:
+            raise
+        return None
 
 
 def span_export(settings: Settings, redaction: Redaction) -> SpanExport | None:
@@ -89,15 +126,16 @@ def span_export(settings: Settings, redaction: Redaction) -> SpanExport | None:
     return SpanExport(exporter, SpanMaker(redaction, service=settings.service, gateway_id=settings.gateway_id))
 
 
-def proxy_options(settings: Settings, sockets: Listening) -> ProxyOptions:
+def proxy_options(settings: Settings, sockets: Listening, turns: Turns | None = None) -> ProxyOptions:
     return ProxyOptions(
         gateway_id=settings.gateway_id,
         port=None,
         listening_socket=sockets.plain,
         tls_socket=sockets.tls,
+        turns=turns,
         trusted_hops=settings.trusted_hops,
         trace_ratio=settings.trace_ratio,
-        max_connections=settings.max_connections,
+        max_connections=room_for_clients(settings.max_connections, settings.max_watches),
         max_connections_per_client=settings.max_connections_per_client,
         max_in_flight=settings.max_in_flight,
         keep_alive=settings.keep_alive,
@@ -117,6 +155,7 @@ def discovery_options(settings: Settings) -> DiscoveryOptions:
     registered = settings.registered
     return DiscoveryOptions(
         gateway_id=settings.gateway_id,
+        workers=settings.workers,
         prefix=settings.prefix,
         gateway_service=settings.service,
         version=__version__,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from gateway.app import parts
 from gateway.app.figures import Figures
+from gateway.app.seat import Seat
 from gateway.core.authentication import Credential
 from gateway.core.gateway import Gateway
 from gateway.core.model import Instance, Route, ServicePolicy
@@ -21,6 +22,7 @@ from gateway.discovery.predicates import compile_instances, compile_require, com
 from gateway.discovery.regex import compile_full_match, compile_groups
 from gateway.journal import checkpoint
 from gateway.journal.monitor import Monitor
+from gateway.journal.segments import JournalError
 from gateway.journal.stream import EventListener, EventStream
 from gateway.journal.violations import Violations
 from gateway.pipeline.authentication import Authenticators, Time
@@ -44,7 +46,10 @@ from gateway.telemetry.lag import LoopLag
 from gateway.telemetry.observer import Observer
 from gateway.telemetry.redaction import Redaction
 
+logger = logging.getLogger("gateway")
 circuit_logger = logging.getLogger("gateway.circuits")
+
+_JOURNAL_RETRY = 1.0
 
 
 class Serving:
@@ -56,36 +61,45 @@ class Serving:
         listening: parts.Listening,
         sticky_key: bytes,
         view_age: Callable[[str], float | None],
+        seat: Seat | None = None,
     ) -> None:
-        """To be made in the event loop. Raises TlsError, JournalError or OSError where a file cannot be had."""
+        """To be made in the event loop. `seat` is for one of several workers. Raises TlsError, JournalError or OSError
+        where a file cannot be had."""
         require_c_parser()
         loop = asyncio.get_running_loop()
-        proxy_options = parts.proxy_options(settings, listening)
+        number = 0 if seat is None else seat.number
+        proxy_options = parts.proxy_options(settings, listening, None if seat is None else seat.turns)
         self._certificates = parts.certificates(settings)
         self._following: asyncio.Task[None] | None = None
         self.counts = Counts()
+        self.on_circuit: Callable[[CircuitChange], None] | None = None
+        """Told of each transition of a circuit."""
         self._lag = LoopLag()
-        self._access = AccessLog(settings.access_log)
-        self._journal = parts.journal(settings)
+        self._access = AccessLog(settings.access_log, number, None if seat is None else seat.output_lock)
+        self._journal = parts.journal(settings, number)
         self._violations = Violations()
         self._monitored = settings.monitor
+        self._events = self._stream(settings)
         self.core = Gateway(
             compile_full_match,
             random.random,
             self._circuit_changed,
-            trace=self._trace(),
+            trace=self._events,
             compile_when=compile_when,
             on_predicate_error=self._when_failed,
         )
+        self._late_journal: asyncio.Task[None] | None = None
         if self._journal is not None:
-            self._journal.begin(lambda: checkpoint.take(self.core))
+            self._journal.begin(self._checkpoint)
+        elif settings.journal is not None:
+            self._late_journal = loop.create_task(self._begin_journal(settings, number))
         tag = tagger(sticky_key)
-        self._conductor = Conductor(self.core, loop.time, Steerer(compile_instances, tag, self._steering_failed))
+        self.conductor = Conductor(self.core, loop.time, Steerer(compile_instances, tag, self._steering_failed))
         instances_at = AddressPolicy(settings.allowed_addresses, settings.denied_addresses)
         self._upstream = PooledUpstream(proxy_options, instances_at.check)
-        self._rates = RateLimits(loop.time, settings.rate_limit_keys)
+        self.rates = RateLimits(loop.time, settings.rate_limit_keys)
         self._fetcher = Fetcher(AddressPolicy(denied=settings.denied_addresses).check)
-        calls = ServiceCalls(self._conductor, self._upstream)
+        calls = ServiceCalls(self.conductor, self._upstream)
         self._authenticators = Authenticators(
             self._fetcher,
             Time(loop.time, time.time, asyncio.sleep, random.random),
@@ -96,13 +110,13 @@ class Serving:
         self._shadows = Shadows(calls, self._shadow_ended)
         shadowings = Shadowings(random.random, self._shadows, self._shadow_ended)
         self._pipelines = Pipelines(
-            makers(self._authenticators, authorisation, self._rates, StickyCookies(tag), shadowings, compile_groups)
+            makers(self._authenticators, authorisation, self.rates, StickyCookies(tag), shadowings, compile_groups)
         )
         self._redaction = Redaction(settings.redact_headers, settings.redact_query, settings.log_headers)
         self._spans = parts.span_export(settings, self._redaction)
         observer = Observer(self.counts, self._access, self._redaction, view_age, self._spans)
         self._listener = Listener(
-            self._conductor, self._pipelines, self._upstream, proxy_options, observer, self._certificates
+            self.conductor, self._pipelines, self._upstream, proxy_options, observer, self._certificates
         )
 
     # --- what discovery finds (DiscoverySink), and the name of our own node ---
@@ -110,27 +124,26 @@ class Serving:
     def routes(self, routes: Sequence[Route]) -> None:
         self._authenticators.follow(routes)
         self._redaction.follow(routes)
-        self._conductor.apply_routes(routes)
-        names = frozenset(route.name for route in routes)
-        self._pipelines.retain(names)
-        self._rates.retain(names)
+        self.conductor.apply_routes(routes)
+        self._pipelines.retain(frozenset(route.name for route in routes))
+        self.rates.follow(routes)
 
     def policies(self, policies: Mapping[str, ServicePolicy]) -> None:
-        self._conductor.apply_policies(policies)
+        self.conductor.apply_policies(policies)
 
     def credentials(self, credentials: Sequence[Credential]) -> None:
         self._authenticators.credentials(credentials)
 
     def instances(self, service: str, instances: Sequence[Instance]) -> None:
-        if self._conductor.apply_view(service, instances).deregistered:
+        if self.conductor.apply_view(service, instances).deregistered:
             self._close_unused()
 
     def forget(self, service: str) -> None:
-        self._conductor.forget_service(service)
+        self.conductor.forget_service(service)
         self._close_unused()
 
     def prefer(self, node: str) -> None:
-        self._conductor.prefer(node)
+        self.conductor.prefer(node)
 
     def _close_unused(self) -> None:
         """The connections of instances that are gone."""
@@ -138,6 +151,9 @@ class Serving:
         self._upstream.retain({instance.endpoint for instances in mirrored for instance in instances})
 
     # --- serving ---
+
+    async def open(self) -> None:
+        """All was made with it."""
 
     async def start(self) -> None:
         """Takes requests from now on. Raises ListenError."""
@@ -147,13 +163,12 @@ class Serving:
         await self._listener.start()
 
     @property
-    def in_flight(self) -> int:
-        """Requests being handled."""
-        return self._listener.in_flight
+    def able(self) -> bool:
+        return True
 
-    async def drain(self, linger: float, limit: float) -> Drained:
+    async def drain(self, linger: float, limit: float, *, accepting: bool) -> Drained:
         """As `Listener.drain`."""
-        return await self._listener.drain(linger, limit)
+        return await self._listener.drain(linger, limit, accepting=accepting)
 
     async def close(self) -> None:
         """Cuts off what is in flight, and ends all parts in order."""
@@ -164,21 +179,27 @@ class Serving:
         await self._upstream.close()
         await self._authenticators.close()
         await self._fetcher.close()
-        self._conductor.close()
+        self.conductor.close()
         self._lag.stop()
+        if self._late_journal is not None:
+            self._late_journal.cancel()
         await self._access.close()
         if self._spans is not None:
             await self._spans.close()
         if self._journal is not None:
             await self._journal.close()
 
-    def figures(self) -> Figures:
+    async def figures(self) -> Figures:
+        return self.figures_now()
+
+    def figures_now(self) -> Figures:
+        """As they are in this moment: `counters` and `counts` go on."""
         return Figures(
             counters=self.core.counters,
             counts=self.counts,
             circuits=tuple(self.core.circuits()),
             loads=tuple(self.core.loads()),
-            rate_limits=tuple(self._rates.loads()),
+            rate_limits=tuple(self.rates.loads()),
             violations=self._violations.counts if self._monitored else {},
             connections=self._listener.connections,
             connections_dropped=self._listener.connections_dropped,
@@ -193,17 +214,37 @@ class Serving:
 
     # --- what happens in it ---
 
-    def _trace(self) -> EventStream | None:
-        """Where the core tells its events, if anyone listens."""
+    def _stream(self, settings: Settings) -> EventStream | None:
+        """Where the core tells its events, if anyone listens, or is going to."""
         listeners: list[EventListener] = []
         if self._journal is not None:
             listeners.append(self._journal)
-        if self._monitored:
+        if settings.monitor:
             listeners.append(Monitor(self._violations))
-        return EventStream(listeners) if listeners else None
+        return EventStream(listeners) if listeners or settings.journal is not None else None
+
+    def _checkpoint(self) -> checkpoint.State:
+        return checkpoint.take(self.core)
+
+    async def _begin_journal(self, settings: Settings, worker: int) -> None:
+        """Once the gateway before has ended, whose journal it was."""
+        assert self._events is not None
+        logger.warning("The journal begins when the gateway before has ended.", extra={"path": str(settings.journal)})
+        try:
+            while self._journal is None:
+                await asyncio.sleep(_JOURNAL_RETRY)
+                self._journal = parts.journal(settings, worker)
+        except JournalError as error:
+            logger.error("There is no journal.", extra={"error": str(error)})
+            return
+        self._journal.begin(self._checkpoint, self._events.last)
+        self._events.add(self._journal)
+        logger.info("The journal begins.", extra={"path": str(settings.journal)})
 
     def _circuit_changed(self, change: CircuitChange) -> None:
         self.counts.circuit_changed(change.service, change.after)
+        if self.on_circuit is not None:
+            self.on_circuit(change)
         circuit_logger.info(
             "A circuit changed.",
             extra={

@@ -52,6 +52,7 @@ def run(config: Path | None = None, **flags: object) -> None:
     for warning in settings_module.misspelt_environment(os.environ):
         print(f"gateway: warning: {warning}", file=sys.stderr)
     from gateway import app
+    from gateway.app.handover import HandoverError
     from gateway.journal.segments import JournalError
     from gateway.proxy.certificate_files import TlsError
     from gateway.proxy.sockets import ListenError
@@ -59,7 +60,7 @@ def run(config: Path | None = None, **flags: object) -> None:
     with explained():
         try:
             app.run(settings)
-        except (ListenError, TlsError) as error:
+        except (ListenError, TlsError, HandoverError) as error:
             raise Failed(str(error)) from error
         except JournalError as error:
             raise Failed(f"{error}; --journal moves it") from error
@@ -68,7 +69,7 @@ def run(config: Path | None = None, **flags: object) -> None:
 
 
 def _explained_here(error: OSError, settings: Settings) -> Exception:
-    """The proxy's port is had before all else, so that only the admin surface's and files are left to fail."""
+    """Both ports are had before all else, so that files are left to fail, and a port that somebody took meanwhile."""
     if error.filename == settings.access_log:
         return Failed(f"the access log {error.filename} cannot be opened: {error.strerror}; --access-log moves it")
     why = {

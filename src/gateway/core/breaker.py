@@ -24,6 +24,10 @@ body short is not well). A probe is judged at the response head, so that an even
 half-open state; if no head comes within `open_for`, the gateway judges it failed. A probe that its client abandoned
 frees its place and says nothing.
 
+Workers. Where several workers share an instance, one of them has its circuit when it is not closed: it alone lets the
+open time pass, and probes. In the others the circuit is open *elsewhere*: it has no open time of its own and changes
+only by what is imposed (`impose`), which is no edge of the table: it makes known here what the table made of it there.
+
 Repeats. Each opening that follows the previous one closely doubles the open time up to a cap; jitter of up to a
 tenth keeps many gateways from probing at the same moment. A circuit that has stayed closed for as long as its last
 open time (and at least one window) has its repeats forgiven.
@@ -69,6 +73,16 @@ class Permit(NamedTuple):
 
     epoch: int
     probe: bool
+
+
+class Imposition(NamedTuple):
+    """What a circuit is to be because of other workers: open elsewhere; closed again, there; or half-open, and from now
+    on this worker's to probe. Of the circuit there: its repeats, its probes that passed, when its open time ends."""
+
+    state: CircuitState
+    openings: int = 0
+    probes_passed: int = 0
+    open_until: float = 0.0
 
 
 class Judgement(NamedTuple):
@@ -130,6 +144,7 @@ class Circuit:
         "_window",
         "_window_length",
         "consecutive_failures",
+        "elsewhere",
         "epoch",
         "open_until",
         "openings",
@@ -143,6 +158,8 @@ class Circuit:
     def __init__(self, now: float, epoch: int = 0) -> None:
         self.state = CircuitState.CLOSED
         self.since = now
+        self.elsewhere = False
+        """Whether another worker has it: it is open, until something is imposed."""
         self.epoch = epoch
         self.ordinary = Permit(epoch, False)
         """What an attempt carries that is no probe."""
@@ -221,15 +238,36 @@ class Circuit:
             if event is CircuitEvent.TRIP and closed_for >= max(self._last_open_time, policy.window):
                 self.openings = 0
             self.openings += 1
-            grown = policy.open_for * 2.0 ** min(self.openings - 1, 30)
-            self._last_open_time = min(grown, policy.max_open_for) * (1.0 + _JITTER * draw())
+            self._last_open_time = _open_time(policy, self.openings) * (1.0 + _JITTER * draw())
             self.open_until = now + self._last_open_time
-        self.state = after
+        self._become(after, now)
+
+    def impose(self, imposed: Imposition, policy: CircuitPolicy, now: float) -> bool:
+        """Takes over what other workers decided; False where it is this worker's own, which then knows better.
+
+        It may be opened whatever it is: of two workers that trip at once, one has it. Closed or handed on are only
+        circuits that are open elsewhere.
+        """
+        opens = imposed.state is CircuitState.OPEN
+        if not (opens or self.elsewhere):
+            return False
+        self.openings = imposed.openings
+        self.open_until = imposed.open_until
+        self._last_open_time = _open_time(policy, imposed.openings) if imposed.openings else 0.0
+        self._become(imposed.state, now)
+        self.elsewhere = opens
+        if imposed.state is CircuitState.HALF_OPEN:
+            self.probes_passed = imposed.probes_passed
+        return True
+
+    def _become(self, state: CircuitState, now: float) -> None:
+        """Begins an epoch."""
+        self.state = state
         self.since = now
         self.epoch += 1
         self.ordinary = Permit(self.epoch, False)
         self.probes = self.probes_passed = 0
-        if after is CircuitState.CLOSED:
+        if state is CircuitState.CLOSED:
             self.consecutive_failures = 0
             self._window = None
 
@@ -238,3 +276,8 @@ class Circuit:
             self._window = Window(policy.window)
             self._window_length = policy.window
         return self._window
+
+
+def _open_time(policy: CircuitPolicy, openings: int) -> float:
+    """Seconds, without jitter, of the opening with that number in a row."""
+    return min(policy.open_for * 2.0 ** min(openings - 1, 30), policy.max_open_for)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from gateway.core.breaker import CircuitEvent, Judgement
+from gateway.core.breaker import CircuitEvent, Imposition, Judgement
 from gateway.core.facts import TicketFacts
 from gateway.core.model import HashOn, Instance, InstanceKey, Route, ServicePolicy
 from gateway.core.pool import Pool
@@ -39,6 +39,7 @@ class Action(StrEnum):
     APPLY_VIEW = "ApplyView"
     FORGET_SERVICE = "ForgetService"
     PREFER = "Prefer"
+    IMPOSE_CIRCUIT = "ImposeCircuit"
     ROUTE_REQUEST = "RouteRequest"
     PROCESS_RESPONSE = "ProcessResponse"
     ABANDON = "Abandon"
@@ -64,6 +65,7 @@ CALLS = frozenset(
         Action.APPLY_VIEW,
         Action.FORGET_SERVICE,
         Action.PREFER,
+        Action.IMPOSE_CIRCUIT,
         Action.ROUTE_REQUEST,
         Action.PROCESS_RESPONSE,
         Action.ABANDON,
@@ -141,6 +143,16 @@ class Recorder:
 
     def prefer(self, node: str, now: float) -> None:
         self._event(now, Action.PREFER, {"node": node})
+
+    def impose_circuit(self, service: str, key: InstanceKey, imposed: Imposition, taken: bool, now: float) -> None:
+        """`taken` is whether anything came of it."""
+        circuit = {
+            "state": imposed.state.value,
+            "openings": imposed.openings,
+            "probes_passed": imposed.probes_passed,
+            "open_until": imposed.open_until,
+        }
+        self._event(now, Action.IMPOSE_CIRCUIT, {"service": service, "key": key, **circuit}, {"taken": taken})
 
     def route_request(
         self, ticket: Ticket, decision: Send | Wait | Reject, steering: Steering | None, in_force: bool, now: float

@@ -20,10 +20,10 @@ from functools import partial
 from typing import TypeVar
 
 from gateway.core.admission import Lane
-from gateway.core.breaker import UNJUDGED, Judgement
+from gateway.core.breaker import UNJUDGED, Imposition, Judgement
 from gateway.core.events import Event, Recorder
 from gateway.core.facts import RequestFacts, TicketFacts
-from gateway.core.model import FailureKind, Instance, Outcome, Reason, Route, ServicePolicy
+from gateway.core.model import FailureKind, Instance, InstanceKey, Outcome, Reason, Route, ServicePolicy
 from gateway.core.pool import Member, Service
 from gateway.core.refusals import REASON_OF_FAILURE, STATUSES
 from gateway.core.registry import ViewDifference
@@ -118,6 +118,14 @@ class Gateway:
         if self._recorder is not None:
             self._recorder.prefer(node, now)
         self._services.prefer(node, now)
+
+    def impose_circuit(self, service: str, key: InstanceKey, imposed: Imposition, now: float) -> None:
+        """Has a circuit be what other workers made of it; nothing happens to one that is this worker's own."""
+        member = self._services.impose_circuit(service, key, imposed, now)
+        if self._recorder is not None:
+            self._recorder.impose_circuit(service, key, imposed, member is not None, now)
+        if member is not None:
+            self._services.changed(member.service, now)
 
     # --- requests ---
 
@@ -229,6 +237,10 @@ class Gateway:
 
     def circuits(self) -> Iterator[CircuitView]:
         return self._services.circuits()
+
+    def circuit(self, service: str, key: InstanceKey) -> CircuitView | None:
+        """None where the mirror has no such instance."""
+        return self._services.circuit(service, key)
 
     def loads(self) -> Iterator[RouteLoad]:
         return self._routes.loads()

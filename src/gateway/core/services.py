@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 
-from gateway.core.breaker import FAILED, PASSED, CircuitEvent, CircuitState, Judgement, Permit
+from gateway.core.breaker import FAILED, PASSED, CircuitEvent, CircuitState, Imposition, Judgement, Permit
 from gateway.core.events import Recorder
 from gateway.core.model import CircuitMode, Instance, InstanceKey, ServicePolicy
 from gateway.core.pool import WARM_STEPS, Member, Selector, Service
@@ -62,20 +62,13 @@ class Services:
 
     def circuits(self) -> Iterator[CircuitView]:
         for service in self._services.values():
-            mode = service.policy.circuit.mode
             for member in service.members.values():
-                circuit = member.circuit
-                yield CircuitView(
-                    key=member.key,
-                    service=service.name,
-                    state=circuit.state,
-                    mode=mode,
-                    since=circuit.since,
-                    open_until=circuit.open_until if circuit.state is CircuitState.OPEN else None,
-                    consecutive_failures=circuit.consecutive_failures,
-                    openings=circuit.openings,
-                    in_flight=member.in_flight,
-                )
+                yield _view(member)
+
+    def circuit(self, name: str, key: InstanceKey) -> CircuitView | None:
+        """None where the mirror has no such instance."""
+        member = self._member(name, key)
+        return None if member is None else _view(member)
 
     def apply_policies(self, policies: Mapping[str, ServicePolicy], now: float) -> None:
         self.policies = policies
@@ -178,12 +171,19 @@ class Services:
         if circuit.state is CircuitState.OPEN:
             epoch = circuit.epoch
             self._timers.at(circuit.open_until, partial(self._mature, member, epoch))
-        elif circuit.state is CircuitState.CLOSED and policy.mode is CircuitMode.ENFORCE:
-            member.warm_since = now
-            self._warm_up(service, now)
+        self._warm_closed(member, now)
         if self._on_circuit is not None:
             change = CircuitChange(service.name, member.key, event, before, circuit.state, policy.mode, now)
             self._on_circuit(change)
+
+    def impose_circuit(self, name: str, key: InstanceKey, imposed: Imposition, now: float) -> Member | None:
+        """Has a circuit be what other workers made of it; None where nothing came of it: the instance is gone, or its
+        circuit is this worker's own. `changed` is for the caller to call."""
+        member = self._member(name, key)
+        if member is None or not member.circuit.impose(imposed, member.service.policy.circuit, now):
+            return None
+        self._warm_closed(member, now)
+        return member
 
     def changed(self, service: Service, now: float) -> None:
         service.version += 1
@@ -196,6 +196,17 @@ class Services:
                 self._recorder.mature(member.service.name, member.key, now)
             self.changed(member.service, now)
 
+    def _member(self, name: str, key: InstanceKey) -> Member | None:
+        service = self._services.get(name)
+        return None if service is None else service.members.get(key)
+
+    def _warm_closed(self, member: Member, now: float) -> None:
+        """An instance whose circuit has just closed is as a new one."""
+        service = member.service
+        if member.circuit.state is CircuitState.CLOSED and service.policy.circuit.mode is CircuitMode.ENFORCE:
+            member.warm_since = now
+            self._warm_up(service, now)
+
     def _runs(self, member: Member) -> bool:
         """Whether it is what the mirror holds, not one that was deregistered since."""
         return member.service.members.get(member.key) is member
@@ -206,3 +217,21 @@ class Services:
         if length:
             for step in range(1, WARM_STEPS):
                 self._timers.at(now + length * (step / (WARM_STEPS - 1)), partial(self.changed, service))
+
+
+def _view(member: Member) -> CircuitView:
+    circuit = member.circuit
+    return CircuitView(
+        key=member.key,
+        service=member.service.name,
+        state=circuit.state,
+        mode=member.service.policy.circuit.mode,
+        since=circuit.since,
+        open_until=circuit.open_until if circuit.state is CircuitState.OPEN else None,
+        consecutive_failures=circuit.consecutive_failures,
+        openings=circuit.openings,
+        in_flight=member.in_flight,
+        probes=circuit.probes,
+        probes_passed=circuit.probes_passed,
+        elsewhere=circuit.elsewhere,
+    )

@@ -49,6 +49,11 @@ class CircuitView:
     consecutive_failures: int
     openings: int
     in_flight: int
+    probes: int = 0
+    """That are out."""
+    probes_passed: int = 0
+    elsewhere: bool = False
+    """Whether another worker has it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,12 +33,14 @@ _NO_DEFAULTS = "waits for the defaults: they are not to be read, and what they a
 
 @dataclass(frozen=True, slots=True)
 class ConfigurationOptions:
-    """`prefix` of the keys; `own_service` may not be a backend; `grace` and `wait` in seconds."""
+    """`prefix` of the keys; `own_service` may not be a backend; `grace` and `wait` in seconds; how many `workers` serve
+    by it."""
 
     prefix: str
     own_service: str | None
     grace: float
     wait: float
+    workers: int = 1
 
 
 class Configuration:
@@ -217,14 +219,27 @@ class Configuration:
             self._now,
             own_service=self._options.own_service,
             key=document.key,
+            workers=self._options.workers,
+        )
+
+    def _parse_policy(self, document: Document, name: str) -> ServicePolicy | Rejection:
+        return parse_policy(
+            name,
+            document.raw,
+            document.modify_index,
+            self._now or BUILT_IN,
+            key=document.key,
+            workers=self._options.workers,
         )
 
     def _parse_defaults(self, document: Document, _name: str) -> Defaults | Rejection:
-        own_service = self._options.own_service
-        return parse_defaults(document.raw, document.modify_index, own_service=own_service, key=document.key)
-
-    def _parse_policy(self, document: Document, name: str) -> ServicePolicy | Rejection:
-        return parse_policy(name, document.raw, document.modify_index, self._now or BUILT_IN, key=document.key)
+        return parse_defaults(
+            document.raw,
+            document.modify_index,
+            own_service=self._options.own_service,
+            key=document.key,
+            workers=self._options.workers,
+        )
 
 
 @dataclass(frozen=True, slots=True)

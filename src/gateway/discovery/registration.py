@@ -103,6 +103,11 @@ class Registration:
                 self.duty.ended()
             self._registered = False
 
+    def leave(self) -> None:
+        """Another one keeps the registration from now on, under the same id."""
+        self._wanted = self._registered = False
+        self.duty.ended()
+
     def note_readiness(self) -> None:
         """`ready` answers otherwise than before."""
         self._wake.set()

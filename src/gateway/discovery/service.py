@@ -48,6 +48,8 @@ class DiscoveryOptions:
     node's address is registered. `check_url` makes the gateway's own check an HTTP check that the agent makes."""
 
     gateway_id: str
+    workers: int = 1
+    """That serve by what is found."""
     prefix: str = "gateway"
     gateway_service: str = "gateway"
     version: str = ""
@@ -90,7 +92,7 @@ class Discovery:
         self._lighthouse = Lighthouse(client, clock)
         self._configuration = Configuration(
             client,
-            ConfigurationOptions(options.prefix, options.gateway_service, options.grace, wait),
+            ConfigurationOptions(options.prefix, options.gateway_service, options.grace, wait, options.workers),
             self._lighthouse,
             changed=self._note_configuration,
             clock=clock,
@@ -155,6 +157,10 @@ class Discovery:
         """Leave the catalog, as when draining; requests may go on."""
         if self._options.register:
             await self._registration.deregister()
+
+    def leave_registration(self) -> None:
+        """Leave it as it is, to the gateway that has the same id and serves in our place."""
+        self._registration.leave()
 
     def views(self) -> Sequence[ViewState]:
         """Defaults, routes, policies, credentials and every watched service, as they stand now."""

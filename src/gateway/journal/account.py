@@ -62,6 +62,8 @@ class Circuit:
     passed: int = 0
     probes: set[int] = field(default_factory=set)
     """Tickets whose probes are out."""
+    elsewhere: bool = False
+    """Whether another worker has it."""
 
 
 @dataclass(slots=True, eq=False)

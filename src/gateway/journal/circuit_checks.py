@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 from gateway.core.events import Values
 from gateway.core.model import CircuitMode, CircuitPolicy
 from gateway.journal.account import Account, Member, Name, Ticket, name_of, shown, turn
@@ -83,11 +86,29 @@ class CircuitChecks:
         if event in _AFTER:
             turn(member, _AFTER[str(event)])
 
+    def imposes(self, inputs: Values, decision: Values) -> None:
+        """Other workers made something of a circuit. What is this worker's own may only be opened so."""
+        key, state = cast(Sequence[str], inputs["key"]), str(inputs["state"])
+        name = (str(inputs["service"]), "/".join(key))
+        member = self._account.member(name)
+        due = member is not None and (state == "open" or member.circuit.elsewhere)
+        if due != decision["taken"]:
+            self._say(
+                Property.VALID_CIRCUIT_TRANSITIONS,
+                f"that {shown(name)} be {state} was {'' if decision['taken'] else 'not '}taken from another worker",
+            )
+        if member is not None and decision["taken"]:
+            turn(member, state)
+            member.circuit.elsewhere = state == "open"
+            if state == "half_open":
+                member.circuit.passed = cast(int, inputs["probes_passed"])
+
     def matures(self, decision: Values) -> None:
         name = name_of(decision)
         member = self._account.member(name)
-        if member is None or member.circuit.state != "open":
-            state = "missing" if member is None else member.circuit.state
+        if member is None or member.circuit.state != "open" or member.circuit.elsewhere:
+            held = None if member is None else "another worker's" if member.circuit.elsewhere else member.circuit.state
+            state = held or "missing"
             self._say(Property.VALID_CIRCUIT_TRANSITIONS, f"the circuit of {shown(name)} matured, but is {state}")
         if member is not None:
             turn(member, "half_open")

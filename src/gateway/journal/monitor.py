@@ -48,6 +48,7 @@ class Monitor:
             Action.REGISTER_SERVICE: lambda _, decision: self._mirror.registers(decision),
             Action.DEREGISTER_SERVICE: lambda _, decision: self._mirror.deregisters(decision),
             Action.UPDATE_HEALTH: lambda _, decision: self._mirror.updates(decision),
+            Action.IMPOSE_CIRCUIT: self._circuits.imposes,
             Action.ROUTE_REQUEST: self._route_request,
             Action.PROCESS_RESPONSE: self._process_response,
             Action.RETRY: self._retry,

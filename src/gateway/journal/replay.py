@@ -10,9 +10,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from gateway.core.breaker import CircuitState, Imposition
 from gateway.core.events import CALLS, Action, Event
 from gateway.core.gateway import Gateway
-from gateway.core.model import FailureKind, HashOn, Reason, Route
+from gateway.core.model import FailureKind, HashOn, InstanceKey, Reason, Route
 from gateway.core.routing import CompileRegex
 from gateway.core.serving import Steering
 from gateway.core.tickets import Attempt, End, Failure, Head, Result, Ticket
@@ -139,6 +140,8 @@ class Replay:
             core.apply_policies({policy.service: policy for policy in policies}, now)
         elif action is Action.FORGET_SERVICE:
             core.forget_service(inputs["service"], now)
+        elif action is Action.IMPOSE_CIRCUIT:
+            core.impose_circuit(inputs["service"], InstanceKey(*inputs["key"]), _imposition(inputs), now)
         else:
             assert action is Action.PREFER, f"{action.value} is no call"
             core.prefer(inputs["node"], now)
@@ -197,6 +200,11 @@ class Replay:
 def _steering(inputs: Mapping[str, Any]) -> Steering | None:
     told = inputs.get("steering")
     return None if told is None else STEERING.validate_python(told)
+
+
+def _imposition(inputs: Mapping[str, Any]) -> Imposition:
+    state = CircuitState(inputs["state"])
+    return Imposition(state, inputs["openings"], inputs["probes_passed"], inputs["open_until"])
 
 
 def _result(inputs: Mapping[str, Any]) -> Result:

@@ -19,6 +19,10 @@ class JournalError(Exception):
     """A journal that cannot be begun: which file, and why."""
 
 
+class JournalBusy(JournalError):
+    """Another process writes it."""
+
+
 class Segments:
     """Writes one file at a time. But for its making it belongs to the thread that writes."""
 
@@ -90,7 +94,7 @@ def _require_unused(path: Path) -> None:
     try:
         fcntl.flock(there, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as held:
-        raise JournalError(f"the journal {path} is being written by another process") from held
+        raise JournalBusy(f"the journal {path} is being written by another process") from held
     except OSError:
         pass
     finally:

@@ -24,6 +24,10 @@ class EventStream:
         self.failed = 0
         """Listeners that were given up."""
 
+    def add(self, listener: EventListener) -> None:
+        """From now on tells it as well; to be called between two steps of the core."""
+        self._listeners = (*self._listeners, listener)
+
     def __call__(self, event: Event) -> None:
         self.last += 1
         for listen in self._listeners:

@@ -46,12 +46,13 @@ class _Chunk(NamedTuple):
 class Journal:
     """Listens to a core's events, and keeps them. Belongs to one event loop."""
 
-    def __init__(self, path: Path, *, segment: int, kept: int) -> None:
-        """A segment has about `segment` bytes; `kept` of them are kept, the newest included.
+    def __init__(self, path: Path, *, segment: int, kept: int, worker: int = 0) -> None:
+        """A segment has about `segment` bytes; `kept` of them are kept, the newest included. `worker` is in each line.
 
         Raises JournalError where it cannot be begun.
         """
         self._path = path
+        self._worker = worker
         self._segment = segment
         self._segments = Segments(path, kept)
         self.dropped = 0
@@ -75,9 +76,10 @@ class Journal:
         self._loop = asyncio.get_running_loop()
         Thread(target=self._write_out, name="journal", daemon=True).start()
 
-    def begin(self, state: Callable[[], State]) -> None:
-        """Tells what takes a checkpoint of the core, before the core's first event."""
+    def begin(self, state: Callable[[], State], after: int = 0) -> None:
+        """Tells what takes a checkpoint of the core, before the core's first event, or its first one `after` that."""
         self._state = state
+        self._last_seq = after
         self._begin_segment()
 
     def __call__(self, seq: int, event: Event) -> None:
@@ -85,7 +87,7 @@ class Journal:
         if self._hole:
             self.dropped += 1
             return
-        line = encode(seq, event)
+        line = encode(seq, event, self._worker)
         size = len(line) + 1
         self._lines.append(line)
         self._pending += size
@@ -127,7 +129,7 @@ class Journal:
         self._hand_over()
         self._hole = True  # nothing is kept behind a checkpoint that cannot be taken
         with _uncollected():
-            line = encode_checkpoint(self._last_seq, self._loop.time(), time.time(), self._state())
+            line = encode_checkpoint(self._last_seq, self._loop.time(), time.time(), self._state(), self._worker)
         self._hole = False
         self._checkpoint = len(line) + 1
         self._waiting += self._checkpoint

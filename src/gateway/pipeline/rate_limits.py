@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from socket import AF_INET6, inet_pton
+from typing import NamedTuple
 
 from gateway.core.limits import RateKey, RateLimit, RateSource
 from gateway.core.model import Reason, Route
 from gateway.pipeline.gcra import Gcra, Key
-from gateway.pipeline.stage import Answer, Call, ResponseHead
+from gateway.pipeline.stage import Answer, Call, ResponseHead, Stage
 
 KeyOf = Callable[[Call], Key]
 
@@ -32,39 +33,73 @@ class RateLoad:
     forgotten: int
 
 
+class Over(NamedTuple):
+    """Which limit refuses a request, and for how many seconds."""
+
+    limit: RateLimit
+    wait: float
+
+
+class Asked(NamedTuple):
+    """Whether a request is granted by all `limits` of a route, or of its limits of who has been authenticated, under
+    one key of each."""
+
+    route: str
+    authenticated: bool
+    limits: Sequence[RateLimit]
+    keys: Sequence[Key]
+
+
+Ask = Callable[[Asked], Awaitable[Over | None]]
+
+
 class RateLimits:
     """The rate limits of all routes, and what they remember, which an edit of a route leaves alone where the limit
     stays as it is. `clock` gives monotonic seconds; `capacity` is of keys for each limit of each route."""
 
     def __init__(self, clock: Callable[[], float], capacity: int) -> None:
+        self.ask: Ask | None = None
+        """Asks whoever counts for several of us; None where this one counts itself. For stages that are made later."""
         self._clock = clock
         self._capacity = capacity
-        self._held: dict[tuple[str, bool], Mapping[RateLimit, Gcra]] = {}
+        self._held: dict[tuple[str, bool], dict[RateLimit, Gcra]] = {}
         """By route, and whether they are of those who have been authenticated."""
 
-    def of_anyone(self, route: Route) -> RateLimited | None:
+    def of_anyone(self, route: Route) -> Stage | None:
         """The limits that need no credential, and so hold up whoever guesses at one."""
         return self._stage(route, authenticated=False)
 
-    def of_authenticated(self, route: Route) -> RateLimited | None:
+    def of_authenticated(self, route: Route) -> Stage | None:
         """Those by claim or credential."""
         return self._stage(route, authenticated=True)
 
-    def _stage(self, route: Route, *, authenticated: bool) -> RateLimited | None:
+    def _stage(self, route: Route, *, authenticated: bool) -> Stage | None:
         held = self._held.pop((route.name, authenticated), {})
-        limits = {
-            limit: held[limit] if limit in held else self._new(limit)
-            for limit in route.limits.rate
-            if (limit.by.source in _OF_AUTHENTICATED) is authenticated
-        }
-        if not limits:
+        wanted = [limit for limit in route.limits.rate if (limit.by.source in _OF_AUTHENTICATED) is authenticated]
+        if not wanted:
             return None
+        if self.ask is not None:
+            return AskedLimits(route.name, authenticated, wanted, self.ask)
+        limits = {limit: held[limit] if limit in held else self._new(limit) for limit in wanted}
         self._held[route.name, authenticated] = limits
         return RateLimited(limits, self._clock)
 
-    def retain(self, names: frozenset[str]) -> None:
-        """Forgets routes that are gone."""
-        self._held = {of: limits for of, limits in self._held.items() if of[0] in names}
+    def judge(self, asked: Asked) -> Over | None:
+        """Counts a request that all its limits grant, or tells which of them refuses it for longest."""
+        held = self._held.setdefault((asked.route, asked.authenticated), {})
+        for limit in asked.limits:
+            if limit not in held:
+                held[limit] = self._new(limit)
+        return _judge([(limit, held[limit]) for limit in asked.limits], asked.keys, self._clock())
+
+    def follow(self, routes: Iterable[Route]) -> None:
+        """Forgets limits that none of the routes has any more."""
+        limits = {route.name: frozenset(route.limits.rate) for route in routes}
+        kept = {
+            (name, of): {limit: gcra for limit, gcra in gcras.items() if limit in limits.get(name, ())}
+            for (name, of), gcras in self._held.items()
+        }
+        self._held = {of: gcras for of, gcras in kept.items() if gcras}
 
     def loads(self) -> Iterator[RateLoad]:
         of_route: defaultdict[str, list[Gcra]] = defaultdict(list)
@@ -82,29 +117,46 @@ class RateLimited:
     of them."""
 
     def __init__(self, limits: Mapping[RateLimit, Gcra], clock: Callable[[], float]) -> None:
-        self._limits: Sequence[tuple[RateLimit, KeyOf, Gcra]] = [
-            (limit, key_of(limit.by), gcra) for limit, gcra in limits.items()
-        ]
+        self._limits = list(limits.items())
+        self._keys_of = [key_of(limit.by) for limit in limits]
         self._clock = clock
 
     def request(self, call: Call) -> Answer | None:
-        now = self._clock()
-        keys: list[Key] = []
-        longest, over = 0.0, None
-        for limit, of, gcra in self._limits:
-            key = of(call)
-            wait = gcra.wait(key, now)
-            if wait > longest:
-                longest, over = wait, limit
-            keys.append(key)
-        if over is not None:
-            return Answer(Reason.RATE_LIMITED, note=f"over {over}", retry_after=longest)
-        for (_, _, gcra), key in zip(self._limits, keys, strict=True):
-            gcra.take(key, now)
-        return None
+        return _answer(_judge(self._limits, [of(call) for of in self._keys_of], self._clock()))
 
     def response(self, _: Call, __: ResponseHead) -> None:
         """Stays as it is."""
+
+
+class AskedLimits:
+    """The stage of some of a route's rate limits, which somebody else counts for several of us."""
+
+    def __init__(self, route: str, authenticated: bool, limits: Sequence[RateLimit], ask: Ask) -> None:
+        self._asked = Asked(route, authenticated, tuple(limits), ())
+        self._keys_of = [key_of(limit.by) for limit in limits]
+        self._ask = ask
+
+    async def request(self, call: Call) -> Answer | None:
+        return _answer(await self._ask(self._asked._replace(keys=tuple(of(call) for of in self._keys_of))))
+
+    def response(self, _: Call, __: ResponseHead) -> None:
+        """Stays as it is."""
+
+
+def _judge(limits: Sequence[tuple[RateLimit, Gcra]], keys: Sequence[Key], now: float) -> Over | None:
+    over: Over | None = None
+    for (limit, gcra), key in zip(limits, keys, strict=True):
+        wait = gcra.wait(key, now)
+        if wait > (0.0 if over is None else over.wait):
+            over = Over(limit, wait)
+    if over is None:
+        for (_, gcra), key in zip(limits, keys, strict=True):
+            gcra.take(key, now)
+    return over
+
+
+def _answer(over: Over | None) -> Answer | None:
+    return None if over is None else Answer(Reason.RATE_LIMITED, note=f"over {over.limit}", retry_after=over.wait)
 
 
 def key_of(by: RateKey) -> KeyOf:

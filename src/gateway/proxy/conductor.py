@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
+from gateway.core.breaker import Imposition
 from gateway.core.facts import RequestFacts
 from gateway.core.gateway import Gateway
-from gateway.core.model import Instance, Reason, Route, ServicePolicy
+from gateway.core.model import Instance, InstanceKey, Reason, Route, ServicePolicy
 from gateway.core.registry import ViewDifference
 from gateway.core.require import Authenticated
 from gateway.core.steering import Steerer
@@ -118,6 +119,10 @@ class Conductor:
 
     def prefer(self, node: str) -> None:
         self.core.prefer(node, self._clock())
+        self._settle()
+
+    def impose_circuit(self, service: str, key: InstanceKey, imposed: Imposition) -> None:
+        self.core.impose_circuit(service, key, imposed, self._clock())
         self._settle()
 
     def close(self) -> None:

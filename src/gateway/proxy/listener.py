@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 from aiohttp import http_parser
 
 from gateway.pipeline.stage import Pipelines
-from gateway.proxy.client_connection import ClientServer
+from gateway.proxy.acceptor import Acceptor, Counting
+from gateway.proxy.client_server import ClientServer
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.facts import Entrance
 from gateway.proxy.forwarding import Forwarder
@@ -24,6 +26,8 @@ from gateway.proxy.upstream import Upstream
 logger = logging.getLogger("gateway.proxy")
 
 _BACKLOG = 1024
+_MADE_WITHIN = 0.05
+"""Seconds in which a connection that was accepted becomes one that is known."""
 
 
 class NoCParser(ListenError):
@@ -55,9 +59,10 @@ class Listener:
         self._upstream = upstream
         self._forwarder = Forwarder(conductor, pipelines, upstream, options, telemetry, logger)
         self._server: ClientServer | None = None
-        self._sockets: asyncio.Server | None = None
+        self._sockets: asyncio.Server | Acceptor | None = None
         self._certificates = certificates
         self._tls: TlsAcceptor | None = None
+        self._counting: Counting | None = None
         self.port = 0
         """The one that is served, chosen by the system where `options.port` is 0; 0 before the start, and where none
         is."""
@@ -75,7 +80,14 @@ class Listener:
         if listening is not None:
             self.port = int(listening.getsockname()[1])
             factory = server.factory(Entrance("http", self.port))
-            self._sockets = await asyncio.get_running_loop().create_server(factory, sock=listening, backlog=_BACKLOG)
+            if options.turns is None:
+                loop = asyncio.get_running_loop()
+                self._sockets = await loop.create_server(factory, sock=listening, backlog=_BACKLOG)
+            else:
+                self._sockets = Acceptor(listening, factory, lambda: server.size, options.turns)
+                self._sockets.start(_BACKLOG)
+        if options.turns is not None:
+            self._counting = Counting(options.turns, lambda: server.size)
         if options.tls_socket is not None:
             assert self._certificates is not None
             self.tls_port = int(options.tls_socket.getsockname()[1])
@@ -107,11 +119,16 @@ class Listener:
         """From now on each response is the last on its connection."""
         self._forwarder.draining = True
 
-    async def drain(self, linger: float, limit: float) -> Drained:
+    async def drain(self, linger: float, limit: float, *, accepting: bool = True) -> Drained:
         """Serves on for `linger` seconds, each response the last on its connection; then takes no more, and gives the
-        requests in flight up to `limit` seconds before it cuts them off."""
+        requests in flight up to `limit` seconds before it cuts them off. Without `accepting`, since another process
+        does in its place, it takes no more connections from the beginning, and lingers only while it has any."""
         self.stop_reuse()
-        await asyncio.sleep(linger)
+        if accepting:
+            await asyncio.sleep(linger)
+        else:
+            self._stop_accepting()
+            await self._linger_while_connected(linger)
         self._close_sockets()
         if self._server is not None:
             self._server.close_idle()
@@ -125,17 +142,31 @@ class Listener:
         await self._cut_off()
         return Drained(finished=before - aborted, aborted=aborted)
 
+    async def _linger_while_connected(self, linger: float) -> None:
+        await asyncio.sleep(_MADE_WITHIN)
+        if self._server is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(linger):
+                    await self._server.emptied()
+
     async def stop(self) -> None:
         """Takes no more requests and cuts off those in flight; may be called more than once."""
         self.stop_reuse()
         self._close_sockets()
         await self._cut_off()
 
-    def _close_sockets(self) -> None:
+    def _stop_accepting(self) -> None:
         if self._sockets is not None:
             self._sockets.close()
         if self._tls is not None:
+            self._tls.stop_accepting()
+
+    def _close_sockets(self) -> None:
+        self._stop_accepting()
+        if self._tls is not None:
             self._tls.close()
+        if self._counting is not None:
+            self._counting.stop()
 
     async def _cut_off(self) -> None:
         if self._server is None:

@@ -7,6 +7,8 @@ import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
+from gateway.proxy.acceptor import Turns
+
 _PSEUDONYM = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 
 
@@ -23,6 +25,8 @@ class ProxyOptions:
     """A bound socket to serve instead of `host` and `port`: one that workers or a restart hand on."""
     tls_socket: socket.socket | None = None
     """A bound socket to serve by TLS."""
+    turns: Turns | None = None
+    """What the workers that share the sockets know of each other; None where nobody shares them."""
     trusted_hops: tuple[IPv4Network | IPv6Network, ...] = ()
     """Peers in these networks are believed when they say for whom they forward, and that a trace is recorded."""
     trace_ratio: float = 0.0

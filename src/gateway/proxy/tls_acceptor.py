@@ -15,7 +15,9 @@ from collections.abc import Mapping
 from functools import partial
 
 from gateway.core.model import Reason
-from gateway.proxy.client_connection import ClientConnection, ClientServer
+from gateway.proxy.acceptor import STAND_BACK, stands_back
+from gateway.proxy.client_connection import ClientConnection
+from gateway.proxy.client_server import ClientServer
 from gateway.proxy.facts import Entrance
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.server_certificates import ServerCertificates
@@ -66,14 +68,33 @@ class TlsAcceptor:
 
     def close(self) -> None:
         """Takes no more, and lets go of those that have not entered; may be called more than once."""
-        if self._listening.fileno() >= 0:
-            self._loop.remove_reader(self._listening)
-            self._listening.close()
+        self.stop_accepting()
         for task in self._entering:
             task.cancel()
 
+    def stop_accepting(self) -> None:
+        """Takes no more; handshakes go on. May be called more than once."""
+        if self._listening.fileno() >= 0:
+            self._loop.remove_reader(self._listening)
+            self._listening.close()
+
     def _accept(self) -> None:
-        for _ in range(_AT_ONCE):
+        turns = self._options.turns
+        if turns is None:
+            self._accept_most(_AT_ONCE)
+        elif stands_back(turns, self._server.size):
+            self._loop.remove_reader(self._listening)
+            self._loop.call_later(STAND_BACK, self._after_others)
+        else:
+            self._accept_most(1)
+
+    def _after_others(self) -> None:
+        self._accept_again()
+        if self._listening.fileno() >= 0:
+            self._accept_most(1)
+
+    def _accept_most(self, most: int) -> None:
+        for _ in range(most):
             try:
                 accepted, address = self._listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -83,12 +104,13 @@ class TlsAcceptor:
                 self._loop.remove_reader(self._listening)
                 self._loop.call_later(_REST, self._accept_again)
                 return
-            connection = self._server.enter(self._entrance)
+            peer = str(address[0])
+            connection = self._server.enter(self._entrance, peer)
             if connection is None:
                 accepted.close()
                 continue
             accepted.setblocking(False)
-            task = self._loop.create_task(self._enter(accepted, connection, str(address[0])))
+            task = self._loop.create_task(self._enter(accepted, connection, peer))
             self._entering.add(task)
             task.add_done_callback(partial(self._entered, accepted, connection))
 
@@ -144,8 +166,6 @@ class TlsAcceptor:
             raise ConnectionResetError("the client has left")
 
     async def _tell_to_speak_tls(self, accepted: socket.socket, connection: ClientConnection) -> None:
-        # Left unread, what it said would make the system cut the answer off.
-        accepted.recv(65536)
         connection.deafen()
         await self._loop.connect_accepted_socket(lambda: connection, accepted)
         connection.refuse(Reason.BAD_REQUEST, "plain HTTP was sent to a port that speaks TLS: ask it by https")

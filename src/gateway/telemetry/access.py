@@ -6,6 +6,7 @@ The buffer is bounded; what does not fit is dropped and counted, because a reque
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import sys
@@ -81,8 +82,9 @@ class AccessEntry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 class AccessLog:
     """Writes entries to standard output (`on`), nowhere (`off`), or to the file at a path, which rotation may move."""
 
-    def __init__(self, target: str) -> None:
-        """Raises OSError if the file can't be opened."""
+    def __init__(self, target: str, worker: int = 0, lock: int | None = None) -> None:
+        """`worker` is told in each line, unless it is 0. Processes that write to the same file or pipe share `lock`, a
+        descriptor, so that no line gets into another. Raises OSError if the file can't be opened."""
         self.dropped = 0
         self.enabled = target != "off"
         self._path = None if target in ("on", "off") else Path(target)
@@ -95,13 +97,15 @@ class AccessLog:
         self._encoder = msgspec.json.Encoder()
         self._timer: asyncio.TimerHandle | None = None
         self._chunks: SimpleQueue[tuple[asyncio.AbstractEventLoop, list[bytes]]] = SimpleQueue()
-        self._thread: Thread | None = None
+        self._writer: Thread | None = None
         self._writing = False
         """Whether the thread has a chunk that it has not told of."""
         self._idle = asyncio.Event()
         """Set while there is nothing to be written."""
         self._idle.set()
         self._failed = False
+        self._lock = lock
+        self._end = f',"worker":{worker}}}'.encode() if worker else b"}"
         self._torn = False
         """Whether the file ends in a part of a line, behind which there was no room."""
 
@@ -139,6 +143,7 @@ class AccessLog:
             line = b"\\"
         if not line.isascii() or b"\\" in line or len(line) > LINE_LIMIT:
             line = self._encoder.encode(_cleaned(entry))
+        line = line[:-1] + self._end
         self._buffer.append(line)
         self._size += len(line) + 1
 
@@ -166,10 +171,10 @@ class AccessLog:
         if not self._buffer:
             self._idle.set()
             return
-        if self._thread is None:
+        if self._writer is None:
             # A daemon: a reader of standard output that hangs must not keep the process from ending.
-            self._thread = Thread(target=self._write_out, name="access-log", daemon=True)
-            self._thread.start()
+            self._writer = Thread(target=self._write_out, name="access-log", daemon=True)
+            self._writer.start()
         self._idle.clear()
         self._writing = True
         self._chunks.put((asyncio.get_running_loop(), self._buffer))
@@ -209,12 +214,21 @@ class AccessLog:
             self._file = _open(self._path)
             self._torn = False
         assert self._file is not None
+        if self._lock is not None:
+            fcntl.lockf(self._lock, fcntl.LOCK_EX)
+        try:
+            self._append_all(self._file, chunk)
+        finally:
+            if self._lock is not None:
+                fcntl.lockf(self._lock, fcntl.LOCK_UN)
+
+    def _append_all(self, file: BinaryIO, chunk: bytes) -> None:
         rest = memoryview(b"\n" + chunk if self._torn else chunk)
         while rest:
-            if count := self._file.write(rest) or 0:
+            if count := file.write(rest) or 0:
                 self._torn = rest[count - 1] != ord("\n")
             rest = rest[count:]
-        self._file.flush()
+        file.flush()
 
     def _moved(self, path: Path) -> bool:
         assert self._file is not None

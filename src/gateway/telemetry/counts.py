@@ -70,6 +70,16 @@ class Counts:
         """Counts a copy for a route's shadow. `result` is of a closed set."""
         self.copies[route, result] += 1
 
+    def add(self, other: Counts) -> None:
+        """Counts what another event loop counted besides."""
+        self.server.add(other.server)
+        self.client.add(other.client)
+        self.refusals.update(other.refusals)
+        self.failures.update(other.failures)
+        self.circuit_changes.update(other.circuit_changes)
+        self.predicate_errors.update(other.predicate_errors)
+        self.copies.update(other.copies)
+
     def retain(self, routes: Collection[str], services: Collection[str]) -> None:
         """Routes and services that are gone leave the labels; what is counted for others stays."""
         self.server.keep(lambda labels: not labels[0] or labels[0] in routes)

@@ -46,6 +46,15 @@ class DurationHistogram:
             labels = _OVERFLOW
         return self._series.setdefault(labels, ([0] * (len(BOUNDS) + 1), [0.0]))
 
+    def add(self, other: DurationHistogram) -> None:
+        """Counts what another one counted besides; it began when the older of both did."""
+        self._since = min(self._since, other._since)
+        for labels, (counts, (total,)) in other._series.items():
+            series = self._series.get(labels) or self._new_series(labels)
+            for bucket, count in enumerate(counts):
+                series[0][bucket] += count
+            series[1][0] += total
+
     def keep(self, wanted: Callable[[Labels], bool]) -> None:
         """Forgets the series whose labels are not wanted any more."""
         for labels in [labels for labels in self._series if labels != _OVERFLOW and not wanted(labels)]:

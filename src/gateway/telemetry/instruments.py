@@ -35,6 +35,7 @@ COUNTERS = (
     Instrument("gateway.view.wakeups", "", "Answers of Consul to a view's blocking queries."),
     Instrument("gateway.view.wakeups.empty", "", "Those of them that changed nothing."),
     Instrument("gateway.view.throttled", "", "Times that a view's token bucket made it wait."),
+    Instrument("gateway.worker.restarts", "", "Workers that ended by themselves and were replaced."),
     Instrument("gateway.connections.dropped", "", "Client connections closed because there were too many."),
     Instrument("gateway.tls.handshakes.failed", "", "Handshakes of TLS with clients that failed, by reason."),
     Instrument(
@@ -52,7 +53,8 @@ COUNTERS = (
 GAUGES = (
     Instrument("gateway.info", "", "Always 1; its labels tell what runs."),
     Instrument("gateway.ready", "", "1 while /readyz answers 200."),
-    Instrument("gateway.loop.lag", "s", "Worst lateness of the event loop in the last ten seconds."),
+    Instrument("gateway.workers", "", "Workers that serve; without `workers` the one process counts as one."),
+    Instrument("gateway.loop.lag", "s", "Worst lateness of an event loop that serves, in the last ten seconds."),
     Instrument("process.start_time", "s", "When the process started, in seconds since the epoch."),
     Instrument("gateway.connections", "", "Client connections that are open."),
     Instrument("gateway.tls.certificate.expiry", "s", "When a certificate expires, in seconds since the epoch."),
@@ -111,6 +113,8 @@ def _totals(sources: MetricSources) -> Readings:
         "gateway.monitor.violations": [Observation(n, {"property": name}) for name, n in sources.violations().items()],
         "gateway.connections.dropped": [Observation(sources.connections_dropped())],
         "gateway.connections": [Observation(sources.connections())],
+        "gateway.workers": [Observation(sources.workers())],
+        "gateway.worker.restarts": [Observation(sources.worker_restarts())],
         "gateway.loop.lag": [Observation(sources.lag())],
         "gateway.ready": [Observation(int(sources.ready()))],
     }

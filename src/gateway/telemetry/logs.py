@@ -30,14 +30,19 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 _COLOURS = {"DEBUG": "\x1b[2m", "WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31;1m"}
 
 
-def configure(level: str, style: Literal["json", "console"], stream: TextIO | None = None) -> None:
+def configure(
+    level: str, style: Literal["json", "console"], stream: TextIO | None = None, *, worker: int | None = None
+) -> None:
     """Sends every logger's records of `level` (`debug`, `info`, …) and above to `stream`, by default standard error.
 
-    Libraries are kept at `warning`, whatever the level. May be called again; the last call holds.
+    Each has the number of the `worker`, where there is one. Libraries are kept at `warning`, whatever the level. May be
+    called again; the last call holds.
     """
     stream = stream or sys.stderr
     handler = LineWriter(stream)
     handler.setFormatter(JsonFormatter() if style == "json" else ConsoleFormatter(colour=stream.isatty()))
+    if worker is not None:
+        handler.addFilter(_Of(worker))
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
@@ -47,6 +52,18 @@ def configure(level: str, style: Literal["json", "console"], stream: TextIO | No
     logging.captureWarnings(capture=True)
     # A reader of our standard error that went away must not make each log call print a traceback there.
     logging.raiseExceptions = False
+
+
+class _Of(logging.Filter):
+    """Adds a worker's number to each of its records."""
+
+    def __init__(self, worker: int) -> None:
+        super().__init__()
+        self._worker = worker
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.worker = self._worker
+        return True
 
 
 class JsonFormatter(logging.Formatter):

@@ -81,6 +81,9 @@ class MetricSources:
     """Client connections that are open."""
     connections_dropped: Callable[[], int] = _none
     """Client connections closed because there were too many."""
+    workers: Callable[[], int] = lambda: 1
+    """That serve."""
+    worker_restarts: Callable[[], int] = _none
     certificates: Callable[[], Iterable[CertificateLike]] = tuple
     handshake_failures: Callable[[], Mapping[str, int]] = dict
     """By each reason; empty without TLS."""

@@ -34,8 +34,8 @@ def build_route(name: str, version: int, document: RouteDocument, defaults: Rout
         name=name,
         version=version,
         backends=tuple(_backend(backend) for backend in document.backends),
-        sticky=None if document.sticky is None else document.sticky.value(),
-        shadow=None if document.shadow is None else document.shadow.value(),
+        sticky=policies.sticky,
+        shadow=policies.shadow,
         matches=tuple(_match(match) for match in document.match),
         hostnames=tuple(dict.fromkeys(document.hostnames)),
         when=document.when,
@@ -60,17 +60,22 @@ def _answer(document: RouteDocument) -> OwnResponse | None:
     return None if document.respond is None else document.respond.value()
 
 
-def route_conflicts(policies: Route | RouteDefaults) -> list[Problem]:
-    """What no field shows alone, since defaults take part in it."""
+def route_conflicts(policies: Route | RouteDefaults, workers: int) -> list[Problem]:
+    """What no field shows alone, since defaults take part in it, or how many `workers` there are."""
     found = cors_conflicts(policies.cors)
+    if policies.limits.in_flight and workers > 1:
+        found.append(Problem(("limits", "in_flight"), _needs_one_worker("in_flight", workers)))
     if policies.timeouts.request == 0 and policies.timeouts.attempt == 0:
         reason = "request and attempt must not both be 0: a silent instance would hold requests"
         found.append(Problem(("timeouts",), reason))
     return found
 
 
-def policy_conflicts(policy: ServicePolicy, document: ServicePolicyDocument) -> list[Problem]:
+def policy_conflicts(policy: ServicePolicy, document: ServicePolicyDocument, workers: int) -> list[Problem]:
     found: list[Problem] = []
+    if policy.in_flight_per_instance and workers > 1:
+        reason = _needs_one_worker("in_flight_per_instance", workers)
+        found.append(Problem(("in_flight_per_instance",), reason))
     if policy.circuit.max_open_for < policy.circuit.open_for:
         field = "max_open_for" if "max_open_for" in document.circuit.model_fields_set else "open_for"
         found.append(Problem(("circuit", field), "max_open_for must not be below open_for"))
@@ -82,6 +87,10 @@ def policy_conflicts(policy: ServicePolicy, document: ServicePolicyDocument) -> 
     if tls is not None and (tls.cert_file is None) != (tls.key_file is None):
         found.append(Problem(("connect", "tls"), "cert_file and key_file go together"))
     return found
+
+
+def _needs_one_worker(limit: str, workers: int) -> str:
+    return f"{limit} needs one worker: this gateway runs {workers}, and none knows what the others have in flight"
 
 
 def _backend(document: BackendDocument) -> Backend:

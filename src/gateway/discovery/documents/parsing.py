@@ -57,14 +57,16 @@ def parse_route(
     *,
     own_service: str | None = None,
     key: str | None = None,
+    workers: int = 1,
 ) -> Route | Rejection:
     """A route, or the first problem by line and column.
 
     `version` is the key's ModifyIndex, `key` its full name in Consul (`routes/<name>` otherwise), `own_service` the
-    gateway's own service, which no route may send to.
+    gateway's own service, which no route may send to. `workers` is how many serve requests: some limits hold only over
+    one.
     """
     try:
-        return _route(name, raw, version, defaults, own_service, key or f"routes/{name}")
+        return _route(name, raw, version, defaults, own_service, key or f"routes/{name}", workers)
     except _Refused as refused:
         return refused.rejections[0]
 
@@ -80,18 +82,24 @@ def check_route(
 ) -> list[Rejection]:
     """All problems of a route, by line and column; none if it would be accepted."""
     try:
-        _route(name, raw, version, defaults, own_service, key or f"routes/{name}")
+        _route(name, raw, version, defaults, own_service, key or f"routes/{name}", 1)
     except _Refused as refused:
         return refused.rejections
     return []
 
 
 def parse_policy(
-    service: str, raw: bytes, version: int, defaults: Defaults = BUILT_IN, *, key: str | None = None
+    service: str,
+    raw: bytes,
+    version: int,
+    defaults: Defaults = BUILT_IN,
+    *,
+    key: str | None = None,
+    workers: int = 1,
 ) -> ServicePolicy | Rejection:
-    """A service policy, or the first problem by line and column."""
+    """A service policy, or the first problem by line and column. `workers` as of `parse_route`."""
     try:
-        return _policy(service, raw, version, defaults, key or f"services/{service}")
+        return _policy(service, raw, version, defaults, key or f"services/{service}", workers)
     except _Refused as refused:
         return refused.rejections[0]
 
@@ -101,7 +109,7 @@ def check_policy(
 ) -> list[Rejection]:
     """All problems of a service policy, by line and column; none if it would be accepted."""
     try:
-        _policy(service, raw, version, defaults, key or f"services/{service}")
+        _policy(service, raw, version, defaults, key or f"services/{service}", 1)
     except _Refused as refused:
         return refused.rejections
     return []
@@ -121,11 +129,11 @@ def parse_credential(name: str, raw: bytes, version: int, *, key: str | None = N
 
 
 def parse_defaults(
-    raw: bytes, version: int, *, own_service: str | None = None, key: str = "defaults"
+    raw: bytes, version: int, *, own_service: str | None = None, key: str = "defaults", workers: int = 1
 ) -> Defaults | Rejection:
-    """The defaults of routes and services, or the first problem by line and column."""
+    """The defaults of routes and services, or the first problem by line and column. `workers` as of `parse_route`."""
     try:
-        return _defaults(raw, version, own_service, key)
+        return _defaults(raw, version, own_service, key, workers)
     except _Refused as refused:
         return refused.rejections[0]
 
@@ -135,38 +143,40 @@ def check_defaults(
 ) -> list[Rejection]:
     """All problems of a `defaults` document, by line and column; none if it would be accepted."""
     try:
-        _defaults(raw, version, own_service, key)
+        _defaults(raw, version, own_service, key, 1)
     except _Refused as refused:
         return refused.rejections
     return []
 
 
-def _route(name: str, raw: bytes, version: int, defaults: Defaults, own_service: str | None, key: str) -> Route:
+def _route(
+    name: str, raw: bytes, version: int, defaults: Defaults, own_service: str | None, key: str, workers: int
+) -> Route:
     source = _Source(key, version)
     source.check_name(name)
     document = source.read(raw, RouteDocument, own_service)
     source.refuse(conflicts_within(document))
     route = build_route(name, version, document, defaults.route)
-    source.refuse(route_conflicts(route))
+    source.refuse(route_conflicts(route, workers))
     return route
 
 
-def _policy(service: str, raw: bytes, version: int, defaults: Defaults, key: str) -> ServicePolicy:
+def _policy(service: str, raw: bytes, version: int, defaults: Defaults, key: str, workers: int) -> ServicePolicy:
     source = _Source(key, version)
     source.check_name(service)
     document = source.read(raw, ServicePolicyDocument)
     policy = replace(document.over(defaults.service), service=service, version=version)
-    source.refuse(policy_conflicts(policy, document))
+    source.refuse(policy_conflicts(policy, document, workers))
     return policy
 
 
-def _defaults(raw: bytes, version: int, own_service: str | None, key: str) -> Defaults:
+def _defaults(raw: bytes, version: int, own_service: str | None, key: str, workers: int) -> Defaults:
     source = _Source(key, version)
     document = source.read(raw, DefaultsDocument, own_service)
     value = document.value()
     found = [("route", problem) for problem in conflicts_of_default_filters(document.route.filters)]
-    found += [("route", problem) for problem in route_conflicts(value.route)]
-    found += [("service", problem) for problem in policy_conflicts(value.service, document.service)]
+    found += [("route", problem) for problem in route_conflicts(value.route, workers)]
+    found += [("service", problem) for problem in policy_conflicts(value.service, document.service, workers)]
     source.refuse([Problem((part, *problem.loc), problem.reason) for part, problem in found])
     return value
 

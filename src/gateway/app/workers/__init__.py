@@ -1,0 +1,1 @@
+"""Several workers, each a process with one event loop and one core, and the parent that keeps them."""
