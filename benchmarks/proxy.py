@@ -3,7 +3,7 @@
     python -m benchmarks.proxy [--quick] [--record FOLDER]
 
 An nginx on loopback is asked directly, and through nginx and HAProxy (one process, one thread each), a bare forwarder
-of aiohttp, this gateway with its defaults, and with its whole pipeline on; the gateways run on a real Consul. What is
+of aiohttp, this gateway with its defaults, with two workers, and with its whole pipeline on; the gateways run on a real Consul. What is
 not installed is skipped by name; without wrk and nginx, which Debian has, nothing can be measured. Rounds go through
 all peers in turn, so that what disturbs the machine disturbs everybody. Ends with 1 where a ratio misses its target.
 """
@@ -113,6 +113,8 @@ class Bench:
             mine, its = (self.results[scenario][peer].rate for peer in ("gateway", "nginx"))
             self.ratios.append(Ratio(name, mine.over(its), Target(at_least=0.7)))
         self.ratios.append(Ratio("cpu_whole_pipeline_to_bare_route", whole.cpu_each.over(gateway.cpu_each)))
+        two = small["two workers"].cpu_each.over(gateway.cpu_each)
+        self.ratios.append(Ratio("cpu_two_workers_to_one", two, Target(at_most=1.1)))
 
     async def _steady(self) -> None:
         """Latencies at one rate for both, which the slower of them can keep up with."""
@@ -183,7 +185,6 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as name, peers.started(Path(name)) as around:
         for peer in around.skipped:
             print(f"skipped: {peer} is not installed")
-        print("skipped: two workers, which the gateway does not have yet")
         bench = Bench(around, Path(name), effort)
         uvloop.run(bench.run())
     print(report.tables(bench.results))

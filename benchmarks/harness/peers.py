@@ -140,6 +140,8 @@ def started(folder: Path) -> Iterator[Field]:
         _register(consul, **ports)
         plain = _gateway(stack, consul, folder, "plain")
         peers["gateway"] = Peer("gateway", plain.port, plain.pid, {})
+        two = _gateway(stack, consul, folder, "two", workers=2)
+        peers["two workers"] = Peer("two workers", two.port, two.pid, {})
         _put_whole_pipeline(consul)
         traces = f"http://127.0.0.1:{sink}/v1/traces"
         whole = _gateway(stack, consul, folder, "whole", prefix="whole", trace_ratio="0.01", trace_endpoint=traces)

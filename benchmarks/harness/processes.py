@@ -43,11 +43,25 @@ def _await_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
         time.sleep(0.02)
 
 
+def with_children(pid: int) -> Sequence[int]:
+    """The process, and those that it started and that live."""
+    return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+
+
 def cpu_seconds(pid: int) -> float:
-    """User and system time so far."""
+    """User and system time so far, of its children too."""
+    return sum(map(_cpu_seconds, with_children(pid)))
+
+
+def _cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def resident_bytes(pid: int) -> int:
+    """Of its children too; what they share counts for each."""
+    return sum(map(_resident_bytes, with_children(pid)))
+
+
+def _resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE

@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -141,6 +143,10 @@ async def test_a_circuit_that_opens_in_one_worker_is_open_in_the_other(
         await _answers(clients[2], 200)
         await _answers(clients[1], 200)
     gateway.stop()
+    for number in (1, 2):
+        command: list[str | Path] = [Path(sys.executable).with_name("gateway"), "replay", f"{journal}.worker-{number}"]
+        replayed = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert replayed.returncode == 0, replayed.stdout + replayed.stderr
     (tripped,) = (e for e in _events(tmp_path / "journal.worker-1", "ProcessResponse") if e["decision"]["circuit"])
     imposed = _events(tmp_path / "journal.worker-2", "ImposeCircuit")[0]
     print(f"open in the other worker after {1000 * (imposed['now'] - tripped['now']):.1f} ms")

@@ -186,10 +186,8 @@ class Crew:
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _begin(self, number: int) -> messages.Begin:
-        settings = self._settings
-        share = -(-settings.max_connections // settings.workers)
-        secrets = {"consul_token": None, "admin_token": None}  # of the parent's business alone
-        its = settings.model_copy(update={"max_connections": share, **secrets})
+        # Tokens are the parent's business alone.
+        its = self._settings.model_copy(update={"consul_token": None, "admin_token": None})
         return messages.Begin(its, self._sticky_key, number)
 
     def _has_ended(self, worker: WorkerProcess, code: int) -> None:
