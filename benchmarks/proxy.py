@@ -3,9 +3,10 @@
     python -m benchmarks.proxy [--quick] [--record FOLDER]
 
 An nginx on loopback is asked directly, and through nginx and HAProxy (one process, one thread each), a bare forwarder
-of aiohttp, this gateway with its defaults, with two workers, and with its whole pipeline on; the gateways run on a real Consul. What is
-not installed is skipped by name; without wrk and nginx, which Debian has, nothing can be measured. Rounds go through
-all peers in turn, so that what disturbs the machine disturbs everybody. Ends with 1 where a ratio misses its target.
+of aiohttp, this gateway with its defaults, with two workers, and with its whole pipeline on; the gateways run on a
+real Consul. What is not installed is skipped by name; without wrk and nginx, which Debian has, nothing can be measured.
+Rounds go through all peers in turn, so that what disturbs the machine disturbs everybody. Ends with 1 where a ratio
+misses its target.
 """
 
 from __future__ import annotations
