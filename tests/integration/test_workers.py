@@ -178,6 +178,55 @@ async def test_a_worker_that_is_killed_costs_what_it_had_in_flight_and_is_replac
     assert gateway.metric("gateway_worker_restarts_total") == 1
 
 
+async def test_a_worker_that_hangs_is_killed_and_replaced_while_the_other_serves(
+    dev_consul: ConsulAgent,
+    start_instance: StartInstance,
+    register: Register,
+    start_gateway: StartGateway,
+    tmp_path: Path,
+) -> None:
+    register(dev_consul, "orders", start_instance("a"))
+    dev_consul.admin.put("gateway/routes/orders", {"backends": [{"service": "orders"}]})
+    access = tmp_path / "access.log"
+    gateway = start_gateway(dev_consul.environment, workers=2, access_log=access)
+    async with _client_of_each(gateway, access) as clients:
+        hung = min(_workers(gateway))  # the first that was started
+        os.kill(hung, signal.SIGSTOP)
+        try:
+            for _ in range(20):
+                assert (await clients[2].get())[0] == 200
+            dev_consul.admin.put("gateway/routes/more", {"match": {"path_prefix": "/x"}, "respond": {"status": 204}})
+            await eventually(lambda: len(gateway.admin("/v1/routes")["routes"]) == 2)
+            await eventually(lambda: hung not in _workers(gateway), within=30)
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(hung, signal.SIGKILL)
+        await eventually(lambda: len(_workers(gateway)) == 2)
+    assert "A worker is silent, and is killed." in gateway.log
+    await eventually(lambda: gateway.metric("gateway_workers") == 2)
+    assert {await _status(f"{gateway.url}/x") for _ in range(10)} == {204}, "the new one was told of the new route"
+
+
+async def test_workers_that_cannot_live_are_started_ever_more_slowly_and_readiness_says_so(
+    dev_consul: ConsulAgent, start_instance: StartInstance, register: Register, start_gateway: StartGateway
+) -> None:
+    register(dev_consul, "orders", start_instance("a"))
+    dev_consul.admin.put("gateway/routes/orders", {"backends": [{"service": "orders"}]})
+    gateway = start_gateway(dev_consul.environment, workers=2)
+    until, killed = time.monotonic() + 6, 0
+    while time.monotonic() < until:
+        for pid in _workers(gateway):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                killed += 1
+        if killed == 2:
+            await eventually(lambda: gateway.status("/readyz") == 503)
+        await asyncio.sleep(0.02)
+    assert 4 <= killed <= 2 * 8, "0.1 s, 0.2 s, 0.4 s … between two"
+    await eventually(gateway.ready, within=30)
+    assert await _status(gateway.url) == 200
+
+
 async def test_an_open_circuit_outlives_the_worker_that_had_it(
     dev_consul: ConsulAgent,
     start_instance: StartInstance,
