@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 WITH_CONSUL = consul=$$(consul/get-consul) && CONSUL_BIN=$$consul
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long lint format bench soak model-check model-check-deep mutation lock clean
+.PHONY: help setup run test test-long lint format bench soak model-check model-check-deep mutation fuzz lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -64,6 +64,15 @@ mutation: $(VENV)/.mutation ## changes to the core that no test notices, by mutm
 $(VENV)/.mutation: $(READY)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --no-build-isolation \
 		--editable '.[mutation]'
+	@touch $@
+
+SECONDS ?= 60
+fuzz: $(VENV)/.fuzz ## bytes of others, guided by coverage, by atheris; SECONDS=60 for each target, ARGS="TARGET …"
+	@$(BIN)/python -m tests.fuzz.run --seconds $(SECONDS) $(ARGS)
+
+$(VENV)/.fuzz: $(READY)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock --no-build-isolation \
+		--editable '.[fuzz]'
 	@touch $@
 
 lock: $(READY) ## write requirements.lock anew from pyproject.toml (needs uv on PATH)

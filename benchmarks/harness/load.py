@@ -35,11 +35,25 @@ class Closed:
 
 
 def closed(
-    url: str, *, connections: int, seconds: float, headers: Mapping[str, str], folder: Path, body: int = 0
+    url: str,
+    *,
+    connections: int,
+    seconds: float,
+    headers: Mapping[str, str],
+    folder: Path,
+    body: int = 0,
+    differ: bool = False,
 ) -> Closed:
-    """Each connection sends its next request when it has its answer; with `body`, POSTs of so many bytes."""
-    script = folder / f"wrk-{body}.lua"
+    """Each connection sends its next request when it has its answer; with `body`, POSTs of so many bytes. Where they
+    `differ`, no two requests have the same path or the same header fields."""
+    script = folder / f"wrk-{body}-{differ}.lua"
     sent = f'wrk.method = "POST"; wrk.body = string.rep("x", {body})\n' if body else ""
+    if differ:
+        sent += (
+            "local sent = 0\n"
+            'function request() sent = sent + 1; wrk.headers["X-Number"] = sent; '
+            'return wrk.format(nil, "/items/" .. sent) end\n'
+        )
     script.write_text(
         f"{sent}function done(summary, latency, _) "
         'io.write(string.format("told %d %d %d %d %d\\n", summary.requests, summary.duration, '

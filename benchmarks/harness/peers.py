@@ -116,7 +116,7 @@ def started(folder: Path) -> Iterator[Field]:
         stack.enter_context(_server("echo", echo, {}, folder))
         stack.enter_context(_server("sink", sink, {}, folder))
         peers = {"direct": Peer("direct", origin, None, {}, sink, speaks_websocket=False)}
-        skipped = ["fabio"] if program("fabio") is None else []
+        skipped: list[str] = []
         ports = {"origin": origin, "echo": echo, "sink": sink}
 
         port = free_port()
@@ -132,6 +132,13 @@ def started(folder: Path) -> Iterator[Field]:
             conf.write_text(_HAPROXY.format(port=port, **ports))
             pid = stack.enter_context(running([haproxy, "-db", "-f", str(conf)], port, folder / "h.log"))
             peers["haproxy"] = Peer("haproxy", port, pid, {})
+        fabio = program("fabio")
+        if fabio is None:
+            skipped.append("fabio")
+        else:
+            port = free_port()
+            pid = stack.enter_context(running(_fabio(fabio, port, **ports), port, folder / "fabio.log"))
+            peers["fabio"] = Peer("fabio", port, pid, {})
         port = free_port()
         pid = stack.enter_context(_server("forwarder", port, {"/": origin, "/upload": sink}, folder))
         peers["forwarder"] = Peer("forwarder", port, pid, {}, speaks_websocket=False)
@@ -149,6 +156,20 @@ def started(folder: Path) -> Iterator[Field]:
         bearer = {"Authorization": f"Bearer {token('ES256', _KEY, claims)}", "X-Tenant": "acme"}
         peers["whole pipeline"] = Peer("whole pipeline", whole.port, whole.pid, bearer)
         yield Field(peers, tuple(skipped))
+
+
+def _fabio(program: str, port: int, origin: int, echo: int, sink: int) -> list[str]:
+    """One processor, as the others have; routes that stand still."""
+    hosts = (("origin", "/", origin), ("echo", "/ws", echo), ("sink", "/upload", sink))
+    routes = "\n".join(f"route add {name} {path} http://127.0.0.1:{at}" for name, path, at in hosts)
+    flags = {
+        "proxy.addr": f"127.0.0.1:{port}",
+        "ui.addr": f"127.0.0.1:{free_port()}",
+        "registry.backend": "static",
+        "registry.static.routes": routes,
+        "metrics.target": "",
+    }
+    return ["env", "GOMAXPROCS=1", program, *(part for name, value in flags.items() for part in (f"-{name}", value))]
 
 
 def program(name: str) -> str | None:

@@ -43,25 +43,23 @@ def _await_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
         time.sleep(0.02)
 
 
-def with_children(pid: int) -> Sequence[int]:
-    """The process, and those that it started and that live."""
-    return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
-
-
 def cpu_seconds(pid: int) -> float:
-    """User and system time so far, of its children too."""
-    return sum(map(_cpu_seconds, with_children(pid)))
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    """User and system time so far, of the process and those that it started and that still run."""
+    total = 0
+    for each in _family(pid):
+        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / _TICKS
 
 
 def resident_bytes(pid: int) -> int:
-    """Of its children too; what they share counts for each."""
-    return sum(map(_resident_bytes, with_children(pid)))
+    """Of the process and those that it started; what they share is counted for each."""
+    return sum(int(Path(f"/proc/{each}/statm").read_text().split()[1]) for each in _family(pid)) * _PAGE
 
 
-def _resident_bytes(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+def _family(pid: int) -> list[int]:
+    found = [pid]
+    for each in found:
+        for thread in Path(f"/proc/{each}/task").iterdir():
+            found += map(int, (thread / "children").read_text().split())
+    return found

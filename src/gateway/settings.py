@@ -309,7 +309,11 @@ class Settings(BaseSettings):
     )
 
     max_connections: Positive = _setting(
-        10000, "Limits", "Most client connections at once; above it the oldest idle one is closed.", "connections"
+        10000,
+        "Limits",
+        "Most client connections at once; above it the oldest idle one is closed. Fewer where the process may not open "
+        "twice as many files, which is logged at the start.",
+        "connections",
     )
     max_connections_per_client: Annotated[int, Field(ge=0)] = _setting(
         0,

@@ -86,6 +86,7 @@ FRAMING = [
     _good("by the connection's end", "RFC 9112 §6.3 rule 8", HEAD + b"\r\nhello"),
     _good("chunked", "RFC 9112 §7.1", CHUNKED + b"5\r\nhello\r\n" + LAST),
     _good("chunked in capitals", "RFC 9112 §7", HEAD + b"Transfer-Encoding: CHUNKED\r\n\r\n5\r\nhello\r\n" + LAST),
+    _good("tab in front", "RFC 9110 §5.5", HEAD + b"Transfer-Encoding:\tchunked\r\n\r\n5\r\nhello\r\n" + LAST),
     _good("extension", "RFC 9112 §7.1.1", CHUNKED + b'5;a="b"\r\nhello\r\n' + LAST),
     _good("trailer", "RFC 9112 §7.1.2", CHUNKED + b"5\r\nhello\r\n0\r\nX-Trailer: y\r\n\r\n"),
     _good("trailer that frames", "RFC 9112 §7.1.2", CHUNKED + b"5\r\nhello\r\n0\r\nTransfer-Encoding: x\r\n\r\n"),
@@ -108,6 +109,8 @@ FRAMING = [
     _framed("gzip, chunked", b"Transfer-Encoding: gzip, chunked"),
     _framed("identity", b"Transfer-Encoding: identity"),
     _framed("xchunked", b"Transfer-Encoding: xchunked"),
+    _framed("coding with a tab behind, which llhttp does not take for one", b"Transfer-Encoding: chunked\t"),
+    _framed("coding with a space behind, likewise", b"Transfer-Encoding: chunked "),
     _framed("empty coding", b"Transfer-Encoding:"),
     _framed("chunked twice", b"Transfer-Encoding: chunked, chunked"),
     _framed("chunked twice in two fields", b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"),
@@ -140,6 +143,7 @@ FRAMING = [
 ]
 
 FIELDS = [
+    _good("spaces and tabs behind", "RFC 9110 §5.5", HEAD + b"X: y \t \r\n" + LENGTH + b"\r\nhello"),
     _good("folded", "RFC 9112 §5.2", HEAD + b"X: y\r\n z\r\n" + LENGTH + b"\r\nhello"),
     _good("LF-only", "RFC 9112 §2.2", b"HTTP/1.1 200 OK\nContent-Length: 5\n\nhello"),
     _good("bytes of 0x80 and more", "RFC 9110 §5.5", HEAD + b"X: caf\xe9\r\n" + LENGTH + b"\r\nhello"),

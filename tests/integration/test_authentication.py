@@ -254,10 +254,38 @@ async def test_whom_two_issuers_call_the_same_are_counted_apart(world: World, tm
     assert taken == [200, 200, 429]
     assert (await world.ask("/both", bearer(token("ES256", OLD, ours, "old")))).status == 200
 
-    await eventually(lambda: len((tmp_path / "access.log").read_text().splitlines()) == 4)
+    await world.route("claim", auth, limits={"rate": "1/d by claim tenant"})
+    asked = [("acme", 200), ("acme", 429), ("bolt", 200)]
+    for tenant, status in asked:
+        given = token("ES256", OLD, {**ours, "tenant": tenant}, "old")
+        assert (await world.ask("/claim", bearer(given))).status == status
+
+    await eventually(lambda: len((tmp_path / "access.log").read_text().splitlines()) == 7)
     lines = [json.loads(line) for line in (tmp_path / "access.log").read_text().splitlines()]
     assert {line["identity"] for line in lines} == {"jwt:alice"}
-    assert [line["issuer"] for line in lines] == ["https://partner.test"] * 3 + ["https://issuer.test"]
+    assert [line["issuer"] for line in lines] == ["https://partner.test"] * 3 + ["https://issuer.test"] * 4
+
+
+async def test_keys_and_secrets_in_files(world: World, tmp_path: Path) -> None:
+    keys, secret = tmp_path / "jwks.json", tmp_path / "secret"
+    keys.write_bytes(OLD_SET)
+    secret.write_bytes(bytes([1]) * 64)
+    shared = key_of("oct")
+    await world.route("keys", {"jwt": {"jwks_file": str(keys), "audiences": ["orders"]}})
+    await world.route("secret", {"jwt": {"secret_file": str(secret), "audiences": ["orders"], "cookie": "token"}})
+    old, new = bearer(token("ES256", OLD, claims(), "old")), bearer(token("RS256", NEW, claims(), "new"))
+    await world.until_status(200, "/keys", old)
+    assert (await world.ask("/keys", new)).status == 401
+    keys.write_bytes(key_set(public(NEW, kid="new")))
+    await world.until_status(200, "/keys", new)
+    assert (await world.ask("/keys", old)).status == 401
+
+    cookie = ("Cookie", f"a=b; token={token('HS256', shared, claims(), None)}")
+    seen = await world.until_status(200, "/secret", cookie)
+    assert seen.headers["cookie"] == "a=b"
+    assert (
+        await world.ask("/secret", ("Cookie", f"token={token('HS256', key_of('oct', 2), claims(), None)}"))
+    ).status == 401
 
 
 async def test_basic_and_several_at_once(world: World) -> None:

@@ -70,24 +70,25 @@ class Watcher:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(streams())
-def test_what_is_forwarded_is_well_formed_and_what_was_authorised(pieces: list[bytes]) -> None:
-    uvloop.run(_try(pieces))
+@given(streams(), st.booleans())
+def test_what_is_forwarded_is_well_formed_and_what_was_authorised(pieces: list[bytes], prompt: bool) -> None:
+    uvloop.run(_try(pieces, prompt=prompt))
 
 
 @pytest.mark.long
 @settings(max_examples=LONG, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(streams())
-def test_what_is_forwarded_is_well_formed_at_length(pieces: list[bytes]) -> None:
-    uvloop.run(_try(pieces))
+@given(streams(), st.booleans())
+def test_what_is_forwarded_is_well_formed_at_length(pieces: list[bytes], prompt: bool) -> None:
+    uvloop.run(_try(pieces, prompt=prompt))
 
 
-async def _try(pieces: Sequence[bytes]) -> None:
+async def _try(pieces: Sequence[bytes], *, prompt: bool) -> None:
+    """`prompt` or by way of a task for each step, which are two ways through the same rules."""
     watcher = Watcher()
     pipelines = Pipelines([lambda _: watcher])
     async with (
         RecordingUpstream() as upstream,
-        running_proxy(upstream.instance, options=HASTY, pipelines=pipelines) as proxy,
+        running_proxy(upstream.instance, options=replace(HASTY, prompt=prompt), pipelines=pipelines) as proxy,
     ):
         answered = b""
         async with await proxy.connect() as client:

@@ -162,3 +162,17 @@ async def test_shares_and_large_bodies(world: World) -> None:
     before = len(world.shadow.seen)
     assert (await world.ask("POST", b"1234"))[0] == 200
     await eventually(lambda: len(world.shadow.seen) == before + 1)
+
+
+async def test_a_shadow_of_the_defaults(world: World) -> None:
+    world.consul.admin.put("gateway/defaults", {"route": {"shadow": {"service": "orders-next"}}})
+    for name, own in (("plain", {}), ("none", {"shadow": {"none": True}})):
+        route = {"match": {"path_prefix": f"/api/1/{name}"}, "backends": [{"service": "orders"}], **own}
+        world.consul.admin.put(f"gateway/routes/{name}", route)
+    await eventually(lambda: len(world.gateway.admin("/v1/routes")["routes"]) == 3)
+    async with aiohttp.ClientSession() as session:
+        for name in ("none", "plain"):
+            async with session.get(f"{world.gateway.url}/api/1/{name}") as response:
+                assert response.status == 200
+    await eventually(lambda: len(world.shadow.seen) == 1)
+    assert [seen.target for seen in world.shadow.seen] == ["/api/1/plain"]

@@ -247,3 +247,22 @@ async def test_a_sticky_header_and_a_fallback_with_the_journal_and_the_monitor_o
     assert told.returncode == 0, told.stderr
     assert b"x-session" not in journal.read_bytes()
     assert b'"s7"' not in journal.read_bytes()
+
+
+async def test_a_sticky_cookie_of_the_defaults(
+    dev_consul: ConsulAgent, start_gateway: StartGateway, registered: Register
+) -> None:
+    for name in ("a", "b"):
+        registered("orders", name)
+    dev_consul.admin.put("gateway/defaults", {"route": {"sticky": {"cookie": "at"}}})
+    for name, own in (("plain", {}), ("none", {"sticky": {"none": True}})):
+        route = {"match": {"path_prefix": f"/{name}"}, "backends": [{"service": "orders"}], **own}
+        dev_consul.admin.put(f"gateway/routes/{name}", route)
+    gateway = start_gateway(dev_consul.environment)
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+        served: dict[str, set[str]] = {"/none": set(), "/plain": set()}
+        for path, seen in served.items():
+            for _ in range(4):
+                async with session.get(gateway.url + path) as response:
+                    seen.add((await response.json())["instance"])
+    assert {path: len(seen) for path, seen in served.items()} == {"/none": 2, "/plain": 1}

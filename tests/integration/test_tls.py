@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -136,10 +138,15 @@ async def test_only_http_1_is_agreed_on(authority: Authority, certificates: Serv
                 assert client.writer.get_extra_info("ssl_object").selected_alpn_protocol() == agreed
 
 
-async def test_plain_http_at_the_port_for_tls_is_told_so(certificates: ServerCertificates) -> None:
-    async with ScriptedUpstream() as upstream, running_proxy(upstream, certificates=certificates) as proxy:
+@pytest.mark.parametrize("body", [b"", bytes(4 << 20)])
+async def test_plain_http_at_the_port_for_tls_is_told_so(certificates: ServerCertificates, body: bytes) -> None:
+    options = replace(OPTIONS, lingering=0.2)
+    async with (
+        ScriptedUpstream() as upstream,
+        running_proxy(upstream, options=options, certificates=certificates) as proxy,
+    ):
         async with await LiteralClient.connect(proxy.tls_port) as client:
-            response = await client.ask(request("/secret"))
+            response = await client.ask(request("/secret", method="POST", body=body))
             assert response.status == 400
             assert b"https" in response.body
             assert await client.closed()
@@ -196,6 +203,26 @@ async def test_handshakes_count_as_connections(authority: Authority, certificate
             assert await plain.closed()
 
 
+async def test_handshakes_count_among_their_clients(authority: Authority, certificates: ServerCertificates) -> None:
+    options = replace(OPTIONS, max_connections_per_client=2)
+    async with (
+        ScriptedUpstream() as upstream,
+        running_proxy(upstream, options=options, certificates=certificates) as proxy,
+        await secure(proxy, authority.trusting()) as client,
+    ):
+        async with await LiteralClient.connect(proxy.tls_port):
+            await until(lambda: proxy.listener.connections == 2)
+            with pytest.raises(ConnectionError):
+                await secure(proxy, authority.trusting())
+            assert proxy.listener.connections_dropped == 1
+        await until(lambda: proxy.listener.connections == 1)
+        for _ in range(3):
+            async with await secure(proxy, authority.trusting()) as second:
+                assert (await second.ask(request())).status == 200
+            await until(lambda: proxy.listener.connections == 1)
+        assert (await client.ask(request())).status == 200
+
+
 async def test_the_oldest_idle_connection_makes_room(authority: Authority, certificates: ServerCertificates) -> None:
     options = replace(OPTIONS, max_connections=2)
     async with (
@@ -211,6 +238,37 @@ async def test_the_oldest_idle_connection_makes_room(authority: Authority, certi
             assert (await newest.ask(request())).status == 200
             assert (await older.ask(request())).status == 200
         assert proxy.listener.connections_dropped == 1
+
+
+class WithoutDescriptors:
+    """A listening socket of a process that has no descriptors left for a while: to use them up would fail the test's
+    own client as well."""
+
+    def __init__(self, real: socket.socket) -> None:
+        self._real = real
+        self.failures = 2
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._real, name)
+
+    def accept(self) -> tuple[socket.socket, tuple[str, int]]:
+        if self.failures:
+            self.failures -= 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        accepted, address = self._real.accept()
+        return accepted, address
+
+
+async def test_accepting_goes_on_once_there_are_descriptors_again(
+    authority: Authority, certificates: ServerCertificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with ScriptedUpstream() as upstream, running_proxy(upstream, certificates=certificates) as proxy:
+        acceptor = proxy.listener._tls
+        assert acceptor is not None
+        acceptor._listening = cast(socket.socket, WithoutDescriptors(acceptor._listening))
+        async with await secure(proxy, authority.trusting()) as client:
+            assert (await client.ask(request())).status == 200
+        assert caplog.text.count("No connection can be accepted.") == 2
 
 
 async def test_bodies_both_ways_with_a_slow_reader_are_bounded_and_whole(
@@ -232,14 +290,51 @@ async def test_bodies_both_ways_with_a_slow_reader_are_bounded_and_whole(
         await client.say(request("/", f"Content-Length: {size}", method="PUT", host=NAME) + body)
         await client.head()
         (connection,) = proxy.listener._server.open_connections  # type: ignore[union-attr]
+        await until(lambda: connection.writing_paused)
+        assert connection.transport is not None
+        assert 0 < connection.transport.get_write_buffer_size() <= 1 << 20
         received = b""
-        unsent = 0
         while len(received) < size:
             received += await client.reader.readexactly(min(1 << 19, size - len(received)))
-            unsent = max(unsent, connection.transport.get_write_buffer_size())  # type: ignore[union-attr]
             await asyncio.sleep(0.02)
         assert received == body
-        assert 0 < unsent <= 1 << 20
+
+
+async def test_a_body_waits_for_an_instance_that_does_not_read(
+    authority: Authority, certificates: ServerCertificates
+) -> None:
+    size, piece, sent = 64 << 20, bytes(1 << 16), 0
+    go_on = asyncio.Event()
+
+    async def script(exchange: Exchange) -> None:
+        await go_on.wait()
+        left = size
+        while left:
+            left -= len(await exchange.reader.read(1 << 20))
+        await exchange.say(OK)
+
+    async with (
+        ScriptedUpstream(script) as upstream,
+        running_proxy(upstream, certificates=certificates) as proxy,
+        await secure(proxy, authority.trusting()) as client,
+    ):
+        await client.say(request("/", f"Content-Length: {size}", method="PUT", host=NAME))
+
+        async def write() -> None:
+            nonlocal sent
+            while sent < size:
+                await client.say(piece)
+                sent += len(piece)
+
+        writing, before = asyncio.ensure_future(write()), -1
+        await upstream.arrived.wait()
+        while sent != before:
+            before = sent
+            await asyncio.sleep(0.3)
+        assert sent < size // 2, "the gateway took more than it may hold"
+        go_on.set()
+        assert (await client.response()).status == 200
+        await writing
 
 
 async def test_a_client_that_does_not_read_is_cut_off(authority: Authority, certificates: ServerCertificates) -> None:

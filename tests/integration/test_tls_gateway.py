@@ -205,8 +205,7 @@ async def test_tls_alone_and_a_token_from_a_file(
     gateway.admin_port = admin
     await eventually(gateway.ready, 20)
     assert gateway.status("/v1/routes") == 401
-    (registered,) = dev_consul.admin.health("gateway")
-    assert registered.port == port
+    await eventually(lambda: [each.port for each in dev_consul.admin.health("gateway")] == [port], what="registered")
     context = authority.trusting()
     async with (
         aiohttp.ClientSession() as session,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.core.model import Outcome
-from gateway.proxy.certificate_files import CertificateFiles, TlsOptions
+from gateway.proxy import server_certificates
+from gateway.proxy.certificate_files import CertificateFiles, ServerCertificate, TlsOptions, read_certificate
 from gateway.proxy.server_certificates import ServerCertificates
 from tests.support.certificates import Authority
 from tests.support.proxies import RunningProxy, running_proxy
@@ -142,3 +144,30 @@ async def test_replacing_under_load_fails_no_request(authority: Authority, certi
         assert len(seen) == 10
         assert done > 50
         assert proxy.outcome(Outcome.RESPONDED) == done
+
+
+async def test_an_error_of_ours_does_not_end_the_looking(
+    authority: Authority,
+    certificates: ServerCertificates,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    failures = [RuntimeError("a bug")]
+
+    def failing(*given: Any) -> ServerCertificate:  # noqa: ANN401 - passed on
+        if failures:
+            raise failures.pop()
+        return read_certificate(*given)
+
+    monkeypatch.setattr(server_certificates, "read_certificate", failing)
+    monkeypatch.setattr(server_certificates, "LOOK_AGAIN", 0.01)
+    before = certificates.in_force
+    following = asyncio.create_task(certificates.follow())
+    try:
+        authority.pair(NAME)
+        async with asyncio.timeout(10):
+            while certificates.in_force is before:
+                await asyncio.sleep(0.01)
+    finally:
+        following.cancel()
+    assert "a bug" in caplog.text

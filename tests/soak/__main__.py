@@ -39,6 +39,8 @@ class Soak:
         self._world = around
         self._draw = draw
         self._faults = [fault for fault in faults(around) if only in fault.name]
+        if not self._faults:
+            raise SystemExit(f"no fault has {only!r} in its name: " + "; ".join(each.name for each in faults(around)))
         self._ledger = Ledger()
         self._samples: list[Sample] = []
         self._done: Counter[str] = Counter()

@@ -26,7 +26,7 @@ class Authority:
     def pair(self, name: str, *identities: str, expires: datetime | None = None) -> CertificateFiles:
         """Files `<name>.pem` and `<name>.key`, of a new certificate each time; those that are there are replaced."""
         files = CertificateFiles(self._directory / f"{name}.pem", self._directory / f"{name}.key")
-        issued = self._ca.issue_cert(*(identities or (name,)), not_after=expires)
+        issued = self._ca.issue_cert(*(identities or (name,)), common_name=name, not_after=expires)
         files.certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
         files.key.write_bytes(issued.private_key_pem.bytes())
         return files

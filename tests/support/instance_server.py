@@ -92,9 +92,9 @@ class Instance:
             await _echo(headers, reader, writer)
         else:
             body = {"instance": self.name, "method": method, "target": target}
-            each = {"cut": _cut, "trickle": _trickle}.get(answer)
             status = 500 if answer == "fail" else 200
-            await _say(writer, status, body, head_only=method == "HEAD", write_body=each or _write)
+            bit_by_bit = {"cut": _cut, "trickle": _trickle}.get(answer)
+            await _say(writer, status, body, head_only=method == "HEAD", write_body=bit_by_bit)
 
     def _control(self, target: str) -> tuple[int, dict[str, object]]:
         url = urlsplit(target)
@@ -129,11 +129,6 @@ async def _say(
         return
     writer.write(head)
     await write_body(writer, payload)
-
-
-async def _write(writer: asyncio.StreamWriter, payload: bytes) -> None:
-    writer.write(payload)
-    await writer.drain()
 
 
 async def _cut(writer: asyncio.StreamWriter, payload: bytes) -> None:

@@ -33,7 +33,7 @@ class ReceivedRequest:
     @property
     def fields(self) -> list[tuple[str, str]]:
         pairs = (line.partition(b":") for line in self.head.split(b"\r\n")[1:])
-        return [(name.decode().lower(), value.decode().strip()) for name, _, value in pairs]
+        return [(name.decode().lower(), value.decode(errors="surrogateescape").strip()) for name, _, value in pairs]
 
     def values(self, name: str) -> list[str]:
         return [value for field_name, value in self.fields if field_name == name.lower()]

@@ -108,7 +108,7 @@ def test_what_is_no_certificate() -> None:
 async def test_without_a_list_every_one_of_the_ca_is_taken(world: World) -> None:
     answer, call = await world.ask(world.route(ClientCertificate()), certificate=CERTIFICATE)
     assert answer is None
-    assert call.identity == Identity("client_certificate", "CN=orders,O=Acme")
+    assert call.identity == Identity("client_certificate", "CN=orders,O=Acme", "CN=ca,O=Acme")
     assert call.claims == CERTIFICATE.claims
 
 
@@ -207,7 +207,7 @@ async def test_what_is_not_ascii_is_escaped(world: World) -> None:
     odd = replace(CERTIFICATE, subject="CN=Müller\r\nX-Admin: yes\x7f")
     _, call = await world.ask(world.route(TELLING), certificate=odd)
     assert sent(call)["x-subject"] == r"CN=M\C3\BCller\0D\0AX-Admin: yes\7F"
-    assert call.identity == Identity("client_certificate", odd.subject)
+    assert call.identity == Identity("client_certificate", odd.subject, odd.issuer)
 
 
 async def test_a_list_that_would_be_read_otherwise_is_refused(world: World) -> None:
@@ -235,7 +235,7 @@ async def test_all_of_several(world: World) -> None:
 
 async def test_rates_and_require_know_it(world: World) -> None:
     _, call = await world.ask(world.route(ClientCertificate()), certificate=CERTIFICATE)
-    assert key_of(RateKey(RateSource.CREDENTIAL))(call) == "client_certificate:0::CN=orders,O=Acme"
+    assert key_of(RateKey(RateSource.CREDENTIAL))(call) == "client_certificate:12:CN=ca,O=Acme:CN=orders,O=Acme"
     for source, holds in (
         ('identity.kind == "client_certificate" && identity.owner == "CN=orders,O=Acme"', True),
         ('claims.san_uri.exists(uri, uri.startsWith("spiffe://acme.test/"))', True),

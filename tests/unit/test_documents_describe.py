@@ -129,7 +129,7 @@ SHADOWS = _document(
     buffer=SIZES,
     timeout=DURATIONS,
 ).map(lambda shadow: {"service": "next", **shadow})
-STICKY = st.sampled_from([{"cookie": "at"}, {"cookie": "at", "max_age": "1h"}, {"header": "X-Session"}])
+STICKY = st.sampled_from([{"cookie": "at"}, {"cookie": "at", "max_age": "1h"}, {"header": "X-Session"}, {"none": True}])
 RATES = st.sampled_from(
     [
         "7/s",
@@ -242,7 +242,9 @@ POLICIES = _document(
 )
 DEFAULTS = st.builds(
     lambda route, service: {"route": route, "service": service},
-    st.fixed_dictionaries({}, optional={"filters": st.lists(FILTERS, max_size=2), **ROUTE_POLICIES}),
+    st.fixed_dictionaries(
+        {}, optional={"filters": st.lists(FILTERS, max_size=2), "sticky": STICKY, "shadow": SHADOWS, **ROUTE_POLICIES}
+    ),
     POLICIES,
 )
 
@@ -285,9 +287,10 @@ def test_what_is_not_said_comes_from_the_defaults(document: dict[str, object], o
     for field in ("timeouts", "retry", "limits", "networks", "cors", "when_empty", "require"):
         if field not in document:
             assert getattr(route, field) == getattr(defaults.route, field)
-    if "filters" not in document:
-        applicable = defaults.route if route.answer is None else defaults.route.without_instances()
-        assert route.filters == applicable.filters
+    applicable = defaults.route if route.answer is None else defaults.route.without_instances()
+    for field in ("filters", "sticky", "shadow"):
+        if field not in document:
+            assert getattr(route, field) == getattr(applicable, field)
 
 
 def test_a_description_is_in_operators_notation() -> None:

@@ -18,6 +18,7 @@ from gateway.core.model import (
     PathMatch,
     RetryPolicy,
     Route,
+    Shadow,
     Sticky,
     StickyOn,
     Timeouts,
@@ -282,8 +283,8 @@ backends:
 @pytest.mark.parametrize(
     ("sticky", "problem"),
     [
-        ({}, ("sticky", "takes exactly one of cookie and header")),
-        ({"cookie": "a", "header": "b"}, ("sticky", "takes exactly one of cookie and header")),
+        ({}, ("sticky", "takes exactly one of cookie, header and none")),
+        ({"cookie": "a", "header": "b"}, ("sticky", "takes exactly one of cookie, header and none")),
         ({"header": "x-a", "max_age": "1h"}, ("sticky", "max_age is for a cookie")),
         ({"cookie": "a b"}, ("sticky.cookie", "is not the name of a cookie")),
         ({"cookie": "a", "max_age": "10ms"}, ("sticky.max_age", "has to be")),
@@ -293,6 +294,41 @@ def test_bad_sticky(sticky: JsonValue, problem: tuple[str, str]) -> None:
     field, reason = one_problem("sticky", sticky)
     assert field == problem[0]
     assert reason.startswith(problem[1])
+
+
+@pytest.mark.parametrize(
+    ("shadow", "reason"),
+    [
+        ({}, "needs a service, or none alone"),
+        ({"percent": "10%"}, "needs a service, or none alone"),
+        ({"none": True, "percent": "10%"}, "needs a service, or none alone"),
+        ({"none": True, "service": "b"}, "takes a service or none, not both"),
+    ],
+)
+def test_bad_shadows(shadow: JsonValue, reason: str) -> None:
+    assert one_problem("shadow", shadow) == ("shadow", reason)
+
+
+def test_sticky_and_shadow_of_the_defaults() -> None:
+    raw = b"{route: {sticky: {cookie: at}, shadow: {service: next}}}"
+    defaults = parse_defaults(raw, 1, own_service="gateway")
+    assert isinstance(defaults, Defaults), str(defaults)
+
+    def of(text: bytes) -> tuple[Sticky | None, Shadow | None]:
+        found = parse_route("r", text, 1, defaults)
+        assert isinstance(found, Route), str(found)
+        return found.sticky, found.shadow
+
+    assert of(b"backends: [{service: a}]") == (Sticky(StickyOn.COOKIE, "at"), Shadow("next"))
+    assert of(b"{backends: [{service: a}], sticky: {none: true}, shadow: {none: true}}") == (None, None)
+    assert of(b"{backends: [{service: a}], sticky: {header: x}, shadow: {service: b}}") == (
+        Sticky(StickyOn.HEADER, "x"),
+        Shadow("b"),
+    )
+    assert of(b"respond: {}") == (None, None), "no instance takes part"
+    circle = parse_defaults(raw, 1, own_service="next")
+    assert isinstance(circle, Rejection)
+    assert circle.field == "route.shadow.service"
 
 
 def test_sticky() -> None:

@@ -245,6 +245,7 @@ def test_tls_listens_beside_plain_http_or_alone() -> None:
     assert alone.listen is None
     assert (alone.entrance.port, alone.registered.port) == (8443, 8443)
     assert alone.gateway_id.endswith("-8443")
+    assert load(TLS | {"mode": "sidecar"}).host_of(Address("", 8443)) == "127.0.0.1"
 
 
 @pytest.mark.parametrize(

@@ -163,3 +163,10 @@ def test_what_clients_send_makes_no_new_name_and_is_bounded(maker: SpanMaker) ->
     told = _attributes(span)
     assert (span.name, told["http.request.method"]) == ("_OTHER", "_OTHER")
     assert all(len(value) <= 1024 for value in told.values() if isinstance(value, str))
+
+
+def test_bytes_that_are_no_text_can_be_delivered(maker: SpanMaker) -> None:
+    """protobuf takes no surrogates, and a span that it does not take would keep its whole batch back."""
+    facts = RequestFacts("GET", "a", "/", "", CIMultiDict({"User-Agent": "caf\udce9\u2028"}), "192.0.2.1")
+    server = next(maker.spans(msgspec.structs.replace(RECORD, facts=facts), CONTEXT, ENDED))
+    assert _attributes(server)["user_agent.original"] == "caf\\xe9\\u2028"

@@ -10,6 +10,7 @@ import ssl
 from dataclasses import dataclass
 
 from gateway import __version__
+from gateway.app.descriptors import room_for_clients
 from gateway.app.handover import Predecessor
 from gateway.discovery.service import DiscoveryOptions
 from gateway.discovery.token import TokenSource
@@ -134,7 +135,7 @@ def proxy_options(settings: Settings, sockets: Listening, turns: Turns | None = 
         turns=turns,
         trusted_hops=settings.trusted_hops,
         trace_ratio=settings.trace_ratio,
-        max_connections=settings.max_connections,
+        max_connections=room_for_clients(settings.max_connections, settings.max_watches),
         max_connections_per_client=settings.max_connections_per_client,
         max_in_flight=settings.max_in_flight,
         keep_alive=settings.keep_alive,

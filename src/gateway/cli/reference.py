@@ -68,9 +68,9 @@ parameters that had to match, then one with `when` before one without; ties by n
 Unknown fields, duplicate keys, YAML anchors and aliases are refused. A document with a problem is refused alone, and
 says line and field; its last good version stays in force. `gateway check --kind route FILE` tells the same without
 Consul, `gateway routes put` before it writes. A key `<prefix>/defaults` may hold other defaults than those below,
-`{"route": {…}, "service": {…}}`, with `auth`, `require`, `filters`, `timeouts`, `retry`, `limits`, `networks`, `cors`
-and `when_empty` of routes, and all fields of service policies. What a route matches and where it sends (`backends`,
-`sticky`, `shadow`) is its own.
+`{"route": {…}, "service": {…}}`, with `auth`, `require`, `filters`, `sticky`, `shadow`, `timeouts`, `retry`, `limits`,
+`networks`, `cors` and `when_empty` of routes, and all fields of service policies. What a route matches and where it
+sends is its own.
 
 Which instances take a request (`backends`, `sticky`) is told in [backends.md](../backends.md).
 Who may send requests (`auth`), and which of them (`require`), is told in [authentication](../authentication.md).

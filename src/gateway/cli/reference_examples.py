@@ -51,11 +51,19 @@ sticky: {cookie: at, max_age: 8h}
 backends: [{service: shop}]
 sticky: {header: x-session}
 """,
+        """
+backends: [{service: assets}]
+sticky: {none: true}
+""",
     ),
     "shadow": (
         """
 backends: [{service: orders}]
 shadow: {service: orders-next, tags: [canary], meta: {region: eu}, percent: 10%, buffer: 64KiB, timeout: 10s}
+""",
+        """
+backends: [{service: payments}]
+shadow: {none: true}
 """,
     ),
     "redirect": (

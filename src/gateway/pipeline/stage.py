@@ -27,7 +27,8 @@ class Identity:
     kind: str
     owner: str
     issuer: str = ""
-    """Who says so, where a token names it (`iss`): an owner is one person of one issuer (RFC 7519 §4.1.2)."""
+    """Who says so, where a token (`iss`) or a certificate names it: an owner is one person of one issuer (RFC 7519
+    §4.1.2)."""
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.owner}"

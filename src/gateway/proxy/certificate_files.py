@@ -65,8 +65,11 @@ def read_certificate(
     hashed = sha256(b"".join(sha256(content).digest() for content in contents)).digest()
     if before is not None and before.contents == hashed:
         return before
-    leaf = _leaf(files.certificate, contents[0])
-    names = tuple(_dns_names(leaf))
+    try:
+        leaf = x509.load_pem_x509_certificates(contents[0])[0]
+        names = tuple(_dns_names(leaf))
+    except (ValueError, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType) as error:
+        raise TlsError(f"{files.certificate}: holds no certificate in PEM that can be read") from error
     if not names and files != options.certificates[0]:
         raise TlsError(f"{files.certificate}: has no DNS name (subjectAltName), so that no client would be shown it")
     return ServerCertificate(
@@ -81,17 +84,10 @@ def _read(file: Path) -> bytes:
         raise TlsError(f"{file}: cannot be read: {error.strerror}") from error
 
 
-def _leaf(file: Path, content: bytes) -> x509.Certificate:
-    try:
-        return x509.load_pem_x509_certificates(content)[0]
-    except ValueError as error:
-        raise TlsError(f"{file}: holds no certificate in PEM that can be read") from error
-
-
 def _dns_names(certificate: x509.Certificate) -> Iterable[str]:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
+    except x509.ExtensionNotFound:
         return ()
     return dict.fromkeys(name.lower() for name in names.get_values_for_type(x509.DNSName))
 

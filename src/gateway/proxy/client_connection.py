@@ -10,14 +10,9 @@ import asyncio
 import logging
 import ssl
 from collections import deque
-from collections.abc import Callable
-from functools import partial
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
-from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError
-from aiohttp.http_exceptions import LineTooLong
-from aiohttp.http_parser import HttpRequestParser
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.tcp_helpers import tcp_keepalive
 from aiohttp.web_protocol import RequestPayloadError
@@ -27,8 +22,12 @@ from gateway.pipeline.peer_certificate import BadCertificate, PeerCertificate, p
 from gateway.proxy.alarm import Alarm
 from gateway.proxy.connection import Connection
 from gateway.proxy.facts import Entrance, Inbound, Message
-from gateway.proxy.forwarded import Forwarding, plain_address
+from gateway.proxy.forwarded import plain_address
 from gateway.proxy.options import ProxyOptions
+from gateway.proxy.request_parser import RequestParser, is_of_http, request_parser, why_refused
+
+if TYPE_CHECKING:
+    from gateway.proxy.client_server import ClientServer
 
 logger = logging.getLogger("gateway.tls")
 
@@ -41,14 +40,6 @@ _PIPELINED = 32
 """Requests that may wait for the one before them; more of what the client sends is not read until half have gone."""
 _HEAD_KEPT = 1 << 19
 """Bytes of an unfinished head, and of the end of a body in front of it, that are kept to find its first line in."""
-
-
-class RequestParser(Protocol):
-    """What we use of aiohttp's parser. Its types speak of the one in Python, whose messages are of another class."""
-
-    def feed_data(self, data: bytes, /) -> tuple[list[tuple[Message, StreamReader]], bool, bytes]: ...
-    def set_upgraded(self, upgraded: bool, /) -> None: ...
-    def pause_reading(self) -> None: ...
 
 
 class Begun(Protocol):
@@ -80,7 +71,7 @@ class ClientConnection(Connection):
         entrance: Entrance,
     ) -> None:
         super().__init__(loop)
-        self._requests: RequestParser | None = _request_parser(self, options, loop)
+        self._requests: RequestParser | None = request_parser(self, options, loop)
         self._parser = self._requests
         self._server = server
         self._exchanges = exchanges
@@ -110,6 +101,8 @@ class ClientConnection(Connection):
         """... and what it made of them, as it would of the same bytes again: clients that poll send nothing else."""
         self._fed = b""
         """What the parser has been fed of a head that it has not told of yet."""
+        self._head_first = True
+        """Whether that begins with the head, rather than with the end of a body."""
         self._head_begun = False
         """Whether somebody waits for the rest of it."""
         self._alarm = Alarm(loop, self._waited_enough)
@@ -235,18 +228,21 @@ class ClientConnection(Connection):
         parser = self._requests
         if parser is None:
             return [], False, b""
+        between = self._payload.is_eof()
+        body_before = 0 if between else self._payload.total_bytes
         try:
             messages, upgrade, tail = parser.feed_data(data)
         except HttpProcessingError as error:
             self._deaf, self._plain = True, False
-            self._messages.append((None, EMPTY_PAYLOAD, _reason(error)))
+            self._messages.append((None, EMPTY_PAYLOAD, why_refused(error)))
             # The parser tells nothing to a body that it gave up.
             if not self._payload.is_eof():
                 self._payload.set_exception(RequestPayloadError("broken framing"))
             return [], False, b""
-        fed, self._fed = self._fed + data, b""
+        fed, self._fed = self._fed + data if self._fed else data, b""
+        head_first = self._head_first if len(fed) > len(data) else between
         for at, (message, _) in enumerate(messages):
-            if not _is_of_http(message, fed):
+            if not is_of_http(message, fed, first=head_first and not at):
                 for good, payload in messages[:at]:
                     self._payload = payload
                     self._messages.append((good, payload, None))
@@ -254,8 +250,15 @@ class ClientConnection(Connection):
                 self._messages.append((None, EMPTY_PAYLOAD, Reason.BAD_REQUEST))
                 return [], False, b""
         last = messages[-1][1] if messages else self._payload
-        if last.is_eof() and not (messages and data.endswith(_HEAD_END)):
-            self._fed = fed[:_HEAD_KEPT]
+        if last.is_eof() and not data.endswith(_HEAD_END):
+            # The beginning of a head: all that came, or what is behind the rest of a body.
+            if messages and last is EMPTY_PAYLOAD:
+                fed, head_first = fed[fed.rfind(_HEAD_END) + len(_HEAD_END) :], True
+            elif messages:
+                head_first = False
+            elif not between:
+                fed = data[last.total_bytes - body_before :]
+            self._fed, self._head_first = fed[:_HEAD_KEPT], head_first
         return messages, upgrade, tail
 
     def _take(self, messages: list[tuple[Message, StreamReader]], *, between: bool, upgrade: bool, tail: bytes) -> None:
@@ -402,6 +405,7 @@ class ClientConnection(Connection):
             self.close()
             return
         accepted.write_eof()
+        self._server.idle(self)
         if self._buffer_paused:
             self._resume_for_buffer()
         self._watch_unread()
@@ -451,12 +455,6 @@ class ClientConnection(Connection):
             self.close()
 
 
-def _is_of_http(message: Message, fed: bytes) -> bool:
-    """Whether the request line is one of RFC 9112 §3, with single spaces, and of HTTP: llhttp takes RTSP and ICE too,
-    and does not say which it was."""
-    return f"{message.method} {message.path} HTTP/".encode("utf-8", "surrogateescape") in fed
-
-
 def _certificate(encryption: ssl.SSLObject, peer: str) -> PeerCertificate | None:
     der = encryption.getpeercert(binary_form=True)
     try:
@@ -464,123 +462,3 @@ def _certificate(encryption: ssl.SSLObject, peer: str) -> PeerCertificate | None
     except BadCertificate as bad:
         logger.info("A client's certificate cannot be read.", extra={"peer": peer, "error": str(bad)})
         return None
-
-
-def _request_parser(
-    connection: ClientConnection, options: ProxyOptions, loop: asyncio.AbstractEventLoop
-) -> RequestParser:
-    parser = HttpRequestParser(
-        cast(BaseProtocol, connection),
-        loop,
-        options.read_buffer,
-        max_line_size=options.max_line,
-        max_field_size=options.max_field,
-        max_headers=options.max_fields,
-        payload_exception=RequestPayloadError,
-        auto_decompress=False,
-    )
-    return cast(RequestParser, parser)
-
-
-def _reason(error: HttpProcessingError) -> Reason:
-    if isinstance(error, LineTooLong):
-        # The parser gives the line it read: a bytearray for the target, bytes for a field.
-        return Reason.URI_TOO_LONG if isinstance(error.args[0], bytearray) else Reason.HEADERS_TOO_LARGE
-    if "Too many headers" in error.message:
-        return Reason.HEADERS_TOO_LARGE
-    if "Invalid HTTP version" in error.message or "Pause on PRI" in error.message:
-        return Reason.VERSION_NOT_SUPPORTED
-    return Reason.BAD_REQUEST
-
-
-class ClientServer:
-    """All client connections of one listener, within its cap."""
-
-    def __init__(self, exchanges: Exchanges, options: ProxyOptions) -> None:
-        """To be made in the event loop."""
-        self._exchanges = exchanges
-        self._options = options
-        self._loop = asyncio.get_running_loop()
-        self._entering: set[ClientConnection] = set()
-        self._idle: dict[ClientConnection, None] = {}
-        self._all: set[ClientConnection] = set()
-        self._emptied: asyncio.Event | None = None
-        self._of_client: dict[str, int] = {}
-        """Open connections by address, of those that are limited."""
-        self._trusts = Forwarding(options.trusted_hops).trusts
-        self.dropped = 0
-        """Connections closed because there were too many."""
-
-    def factory(self, entrance: Entrance) -> Callable[[], ClientConnection]:
-        """What makes connections for the loop's server."""
-        return partial(ClientConnection, self, self._exchanges, self._options, self._loop, entrance)
-
-    def enter(self, entrance: Entrance) -> ClientConnection | None:
-        """A connection that is to be made, and counts already; None where there are too many."""
-        if self.size >= self._options.max_connections and not self._drop_idle():
-            return None
-        connection = self.factory(entrance)()
-        self._entering.add(connection)
-        return connection
-
-    def is_entering(self, connection: ClientConnection) -> bool:
-        """Whether it has not been made yet."""
-        return connection in self._entering
-
-    @property
-    def open_connections(self) -> frozenset[ClientConnection]:
-        return frozenset(self._all)
-
-    @property
-    def size(self) -> int:
-        """Connections, those included that are to be made."""
-        return len(self._all) + len(self._entering)
-
-    def joined(self, connection: ClientConnection) -> None:
-        self._entering.discard(connection)
-        self._all.add(connection)
-        if self.size > self._options.max_connections and not self._drop_idle():
-            connection.abort()
-        self._idle[connection] = None
-        if self._options.max_connections_per_client and not self._trusts(connection.peer):
-            count = self._of_client[connection.peer] = self._of_client.get(connection.peer, 0) + 1
-            if count > self._options.max_connections_per_client:
-                self.dropped += 1
-                connection.abort()
-
-    def _drop_idle(self) -> bool:
-        """Makes room for one more, if anyone is idle."""
-        self.dropped += 1
-        victim = next(iter(self._idle), None)
-        if victim is None:
-            return False
-        del self._idle[victim]
-        victim.abort()
-        return True
-
-    def busy(self, connection: ClientConnection) -> None:
-        self._idle.pop(connection, None)
-
-    def idle(self, connection: ClientConnection) -> None:
-        self._idle[connection] = None
-
-    def left(self, connection: ClientConnection) -> None:
-        if connection in self._all and connection.peer in self._of_client:
-            self._of_client[connection.peer] -= 1
-            if not self._of_client[connection.peer]:
-                del self._of_client[connection.peer]
-        self._all.discard(connection)
-        self._entering.discard(connection)
-        self._idle.pop(connection, None)
-        if not self._all and self._emptied is not None:
-            self._emptied.set()
-
-    async def emptied(self) -> None:
-        """Returns when no connection is left."""
-        if self._all:
-            self._emptied = asyncio.Event()
-            await self._emptied.wait()
-
-    def close_idle(self) -> None:
-        for connection in tuple(self._idle):
-            connection.close()

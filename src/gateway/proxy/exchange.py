@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
-from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
 from aiohttp.streams import StreamReader
@@ -32,9 +31,10 @@ from gateway.proxy.refusals import Refusal, Refused
 from gateway.proxy.request_id import request_id
 from gateway.proxy.responses import Written, framing, stream, written
 from gateway.proxy.streams import PipedTunnel
+from gateway.proxy.trail import Trail
 from gateway.proxy.tunnels import Relay
 from gateway.proxy.upstream import ClientBodyFailure, Sent, UpstreamFailure, UpstreamRequest, UpstreamResponse
-from gateway.telemetry.trace_context import TraceContext, new_span_id, trace_context
+from gateway.telemetry.trace_context import TraceContext, trace_context
 
 if TYPE_CHECKING:
     from gateway.proxy.forwarding import Forwarder
@@ -48,6 +48,7 @@ _SOON = 1.0
 """Seconds after which a client may come again that came when there were too many."""
 _OF_THE_BODY = frozenset({Reason.BODY_TOO_LARGE, Reason.REQUEST_TIMEOUT, Reason.BAD_REQUEST})
 """Refusals after which nobody knows where the next request begins, or wants to."""
+_NOBODY_SERVES = "no instance for which a backend's instances holds may be picked"
 _WITHOUT_INSTANCE = frozenset({Reason.NO_HEALTHY_INSTANCE, Reason.CIRCUIT_OPEN})
 
 
@@ -74,13 +75,9 @@ class Exchange:
     _deadline: float | None = None
     _outcome = Outcome.REJECTED
     _reason: Reason | None = None
-    _detail: str | None = None
     _status: int | None = None
     _request_id = ""
     _bytes_out = 0
-    _queue = 0.0
-    _trying: AttemptRecord | None = None
-    """The last of the trace, until it has ended."""
     _ended = False
     keep_alive = False
 
@@ -93,11 +90,9 @@ class Exchange:
         self._content = content
         self._loop = forwarder.loop
         self._began = self._loop.time()
-        self._started = perf_counter()
-        """For what is told of it: the loop's time moves in steps of a millisecond."""
+        self._trail = Trail()
         self._stages: list[Stage] = []
         """Those that the request went through."""
-        self._trace: list[AttemptRecord] = []
 
     def begin(self) -> None:
         """Answers the client, or ends its connection, in time."""
@@ -224,19 +219,19 @@ class Exchange:
             self._try(decision.attempt)
         elif isinstance(decision, Waiting):
             self._waiting = decision
-            self._when(decision.wait(), partial(self._waited, perf_counter()))
+            self._when(decision.wait(), partial(self._waited, self._trail.elapsed()))
         elif isinstance(decision, Reject):
             self._reason = decision.reason
             self._ticket = decision.ticket
             if decision.reason in _WITHOUT_INSTANCE and any(each.instances for each in decision.ticket.route.backends):
-                self._detail = self._detail or "no instance for which a backend's instances holds may be picked"
+                self._trail.detail = self._trail.detail or _NOBODY_SERVES
             refusal = Refusal(decision.reason, None, decision.status, decision.retry_after)
             self._refuse(refusal, close=decision.reason in _OF_THE_BODY)
         else:
             self._cut_off(Outcome.BROKEN)
 
     def _waited(self, began: float, decision: Send | Reject) -> None:
-        self._queue += perf_counter() - began
+        self._trail.queue += self._trail.elapsed() - began
         self._follow(decision)
 
     def _expect_body(self, route: Route, inbound: Inbound) -> None:
@@ -264,7 +259,8 @@ class Exchange:
             return
         if attempt.number > 1 and body is not None:
             body.restart()
-        request = self._prepared(self._begun(attempt.instance))
+        age = self._forwarder.observer.view_age(attempt.instance.service)
+        request = self._prepared(self._trail.begin(attempt.instance, age))
         request.deadline = self._deadline
         self._sent = self._forwarder.upstream.send(attempt, request, self)
 
@@ -281,18 +277,17 @@ class Exchange:
             self._fail(failed)
 
     def _answered(self, response: UpstreamResponse) -> None:
-        attempt, trying, outgoing, body = self._attempt, self._trying, self._outgoing, self._body
+        attempt, outgoing, body = self._attempt, self._outgoing, self._body
         assert attempt is not None
-        assert trying is not None
         assert outgoing is not None
-        trying.first_byte, trying.result = self._since(trying), response.status
+        self._trail.head(response.status)
         self._deadline = outgoing.deadline
         replayable = body is None or body.replayable
         decision = self._forwarder.conductor.process(attempt, Head(response.status, replayable))
         if isinstance(decision, Deliver):
             self._deliver(attempt, response)
             return
-        self._note(response.status, None)
+        self._attempt_over(response.status)
         response.close()
         self._follow(decision)
 
@@ -302,12 +297,12 @@ class Exchange:
         assert attempt is not None
         assert outgoing is not None
         if isinstance(error, ClientBodyFailure):
-            self._note(error.reason.value, error.detail)
+            self._attempt_over(error.reason.value, error.detail)
             self._follow(conductor.reject(attempt.ticket, error.reason))
             return
         if not isinstance(error, UpstreamFailure):
             raise error
-        self._note(error.kind.value, error.detail)
+        self._attempt_over(error.kind.value, error.detail)
         self._deadline = outgoing.deadline
         late = self._is_late(self._loop.time())
         if late and attempt.number > 1:
@@ -405,11 +400,11 @@ class Exchange:
             self._delivered(attempt)
             await self._connection.drain()
         except UpstreamFailure as failure:
-            self._detail = failure.detail
+            self._trail.detail = failure.detail
             conductor.process(attempt, Failure(failure.kind, replayable=False))
             self._cut_off(Outcome.BROKEN)
         except ClientBodyFailure as failure:
-            self._detail = failure.detail
+            self._trail.detail = failure.detail
             conductor.abandon(attempt.ticket)
             self._cut_off(Outcome.ABANDONED)
 
@@ -479,7 +474,7 @@ class Exchange:
 
     def _answer(self, answer: Answer) -> None:
         """What a stage answers."""
-        self._detail = answer.note
+        self._trail.detail = answer.note
         if answer.reason is not None:
             refusal = Refusal(answer.reason, answer.detail, retry_after=answer.retry_after)
             self._refuse(refusal, added=answer.fields)
@@ -493,7 +488,7 @@ class Exchange:
             self._cut_off(self._outcome)
             return
         self._reason = refusal.reason
-        self._detail = self._detail or refusal.detail
+        self._trail.detail = self._trail.detail or refusal.detail
         body = refusal.body(self._request_id)
         self._answer_ourselves(refusal.code, [*refusal.fields(), *added], body, close=close)
         self._end()
@@ -547,7 +542,7 @@ class Exchange:
                 self._awaited.close()
         if self._sent is not None:
             self._sent.close()
-        if self._call is not None and self._call.afterwards is not None and self._trace:
+        if self._call is not None and self._call.afterwards is not None and self._trail.attempts:
             self._call.afterwards(self._received())
         self._forwarder.ended(self._record())
         self._connection.exchange_ended(self._content, keep_alive=self.keep_alive)
@@ -559,31 +554,16 @@ class Exchange:
 
     # --- the record ---
 
-    def _begun(self, instance: Instance) -> AttemptRecord:
-        age = self._forwarder.observer.view_age(instance.service)
-        trying = self._trying = AttemptRecord(instance, perf_counter() - self._started, age, new_span_id())
-        self._trace.append(trying)
-        return trying
-
-    def _since(self, trying: AttemptRecord) -> float:
-        return perf_counter() - self._started - trying.began
-
-    def _note(self, result: int | str, detail: str | None) -> None:
-        """What became of the present attempt, which has ended."""
-        trying = self._trying
-        assert trying is not None
-        trying.result, trying.duration, self._trying = result, self._since(trying), None
-        if self._outgoing is not None:
-            trying.connect = self._outgoing.connect_time
-        if detail is not None:
-            self._detail = detail
+    def _attempt_over(self, result: int | str | None, detail: str | None = None) -> None:
+        outgoing = self._outgoing
+        self._trail.end(result, 0.0 if outgoing is None else outgoing.connect_time, detail)
 
     def _record(self) -> RequestRecord:
         inbound, attempt, body = self._inbound, self._attempt, self._body
         instance: Instance | None = None if attempt is None else attempt.instance
         identity = None if self._call is None else self._call.identity
-        if self._trying is not None:
-            self._note(self._trying.result, None)
+        trail = self._trail
+        self._attempt_over(None)
         return RequestRecord(
             self._message.method,
             "" if inbound is None else inbound.facts.path,
@@ -591,17 +571,17 @@ class Exchange:
             self._status,
             self._outcome,
             self._reason,
-            perf_counter() - self._started,
-            len(self._trace),
+            trail.elapsed(),
+            len(trail.attempts),
             instance,
             0 if body is None else body.received,
             self._bytes_out,
             self._request_id,
             None if self._ticket is None else self._ticket.id,
             self._connection.peer if inbound is None else inbound.facts.client_ip,
-            self._detail,
-            tuple(self._trace),
-            self._queue,
+            trail.detail,
+            tuple(trail.attempts),
+            trail.queue,
             None if inbound is None else inbound.facts,
             self._context,
             None if identity is None else str(identity),

@@ -300,18 +300,22 @@ def _absolute(raw: str, method: str, head: KnownHead) -> str:
 
 def _check_max_forwards(value: str) -> None:
     """Raises Refused where the request is not to go on (RFC 9110 §7.6.2)."""
-    if not value.isdigit():
+    if not _is_number(value):
         raise Refused(Reason.BAD_REQUEST, "Max-Forwards is not a number", close=True)
     if not value.strip("0"):
         # It asks about this gateway, and routes lead to others.
         raise Refused(Reason.NO_ROUTE)
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
 def _forwarded_once_more(fields: list[Field]) -> list[Field]:
     """With one less in `Max-Forwards`; without the field, where there is no one number in it."""
     others = [field for field in fields if field[0].lower() != "max-forwards"]
     values = [value for name, value in fields if name.lower() == "max-forwards"]
-    if len(values) != 1 or not values[0].isdigit() or len(values[0]) > _MOST_DIGITS:
+    if len(values) != 1 or not _is_number(values[0]) or len(values[0]) > _MOST_DIGITS:
         return others
     return [*others, ("Max-Forwards", str(max(0, int(values[0]) - 1)))]
 

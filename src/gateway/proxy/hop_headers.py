@@ -69,23 +69,24 @@ _NO_HOPS: Mapping[str, list[str]] = {}
 def sift_request(received: Iterable[Field], connection: Iterable[str] = ()) -> Sifted:
     """Sorts a client's fields in one pass; `connection` are the values of its `Connection`.
 
-    Raises BadField for a byte of 0x80 or above, and for a name that upstreams which turn `-` into `_` (CGI, WSGI) would
-    take for a field that decides about framing, forwarding or credentials.
+    Bytes of 0x80 and above pass as they are (RFC 9110 §5.5). Raises BadField for one in a field that is ours to read,
+    where letters and digits of other scripts could be taken for those of ASCII; and for a name that upstreams which
+    turn `-` into `_` (CGI, WSGI) would take for a field that decides about framing, forwarding or credentials.
     """
     passed: list[Field] = []
     hops: dict[str, list[str]] | None = None
     size = 0
     for pair in received:
         name, value = pair
-        size += len(name) + len(value) + 4
-        if not value.isascii():
-            raise BadField("a header field holds a byte that is not ASCII")
+        size += len(name) + (len(value) if value.isascii() else len(value.encode("utf-8", "surrogateescape"))) + 4
         lower = name.lower()
         action = _REQUEST_ACTION.get(lower)
         if action is None:
             action = _unknown(lower)
         if action == _PASS:
             passed.append(pair)
+        elif not value.isascii():
+            raise BadField("a header field that ends here holds a byte that is not ASCII")
         elif action == _KEEP:
             if hops is None:
                 hops = {}

@@ -12,7 +12,7 @@ from aiohttp import http_parser
 
 from gateway.pipeline.stage import Pipelines
 from gateway.proxy.acceptor import Acceptor, Counting
-from gateway.proxy.client_connection import ClientServer
+from gateway.proxy.client_server import ClientServer
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.facts import Entrance
 from gateway.proxy.forwarding import Forwarder

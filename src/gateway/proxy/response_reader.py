@@ -252,7 +252,7 @@ class ResponseReader:
 
 def _learn(received: list[tuple[bytes, bytes]]) -> KnownFields:
     """Raises BadResponse."""
-    fields = [(name.decode("latin-1"), value.decode("utf-8", "surrogateescape")) for name, value in received]
+    fields = [(name.decode("latin-1"), _value(name, raw).decode("utf-8", "surrogateescape")) for name, raw in received]
     try:
         known = KnownFields(received, sift_response(fields))
     except BadField as bad:
@@ -268,3 +268,9 @@ def _learn(received: list[tuple[bytes, bytes]]) -> KnownFields:
         elif lower == "sec-websocket-accept":
             known.accept = value
     return known
+
+
+def _value(name: bytes, raw: bytes) -> bytes:
+    """Without the spaces behind it, which llhttp leaves to us, and which are no part of it (RFC 9110 §5.5). But with
+    them behind a transfer coding, llhttp has not taken it for one: let it be refused."""
+    return raw if name.lower() == b"transfer-encoding" else raw.rstrip(b" \t")

@@ -66,7 +66,11 @@ class ServerCertificates:
         """Looks at the files every now and then, until cancelled."""
         while True:
             await asyncio.sleep(LOOK_AGAIN)
-            await self.look()
+            try:
+                await self.look()
+            except Exception:
+                # An error of ours must not cost every certificate that is yet to come.
+                logger.exception("The certificates' files could not be looked at.")
 
     async def look(self) -> None:
         """Takes over what has changed, which counts for new connections. Files are read in a thread."""

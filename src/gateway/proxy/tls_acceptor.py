@@ -16,7 +16,8 @@ from functools import partial
 
 from gateway.core.model import Reason
 from gateway.proxy.acceptor import STAND_BACK, stands_back
-from gateway.proxy.client_connection import ClientConnection, ClientServer
+from gateway.proxy.client_connection import ClientConnection
+from gateway.proxy.client_server import ClientServer
 from gateway.proxy.facts import Entrance
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.server_certificates import ServerCertificates
@@ -103,12 +104,13 @@ class TlsAcceptor:
                 self._loop.remove_reader(self._listening)
                 self._loop.call_later(_REST, self._accept_again)
                 return
-            connection = self._server.enter(self._entrance)
+            peer = str(address[0])
+            connection = self._server.enter(self._entrance, peer)
             if connection is None:
                 accepted.close()
                 continue
             accepted.setblocking(False)
-            task = self._loop.create_task(self._enter(accepted, connection, str(address[0])))
+            task = self._loop.create_task(self._enter(accepted, connection, peer))
             self._entering.add(task)
             task.add_done_callback(partial(self._entered, accepted, connection))
 
@@ -164,8 +166,6 @@ class TlsAcceptor:
             raise ConnectionResetError("the client has left")
 
     async def _tell_to_speak_tls(self, accepted: socket.socket, connection: ClientConnection) -> None:
-        # Left unread, what it said would make the system cut the answer off.
-        accepted.recv(65536)
         connection.deafen()
         await self._loop.connect_accepted_socket(lambda: connection, accepted)
         connection.refuse(Reason.BAD_REQUEST, "plain HTTP was sent to a port that speaks TLS: ask it by https")

@@ -97,7 +97,7 @@ class AccessLog:
         self._encoder = msgspec.json.Encoder()
         self._timer: asyncio.TimerHandle | None = None
         self._chunks: SimpleQueue[tuple[asyncio.AbstractEventLoop, list[bytes]]] = SimpleQueue()
-        self._thread: Thread | None = None
+        self._writer: Thread | None = None
         self._writing = False
         """Whether the thread has a chunk that it has not told of."""
         self._idle = asyncio.Event()
@@ -171,10 +171,10 @@ class AccessLog:
         if not self._buffer:
             self._idle.set()
             return
-        if self._thread is None:
+        if self._writer is None:
             # A daemon: a reader of standard output that hangs must not keep the process from ending.
-            self._thread = Thread(target=self._write_out, name="access-log", daemon=True)
-            self._thread.start()
+            self._writer = Thread(target=self._write_out, name="access-log", daemon=True)
+            self._writer.start()
         self._idle.clear()
         self._writing = True
         self._chunks.put((asyncio.get_running_loop(), self._buffer))

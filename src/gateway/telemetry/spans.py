@@ -120,11 +120,12 @@ class SpanMaker:
             "gateway.queue": record.queue,
         }
         if facts is not None:
+            agent = next(iter(facts.headers.getall("user-agent", ())), None)
             told |= {
                 "url.scheme": facts.scheme,
                 "url.query": self._redaction.query(facts.query) or None,
                 "server.address": facts.host,
-                "user_agent.original": next(iter(facts.headers.getall("user-agent", ())), None),
+                "user_agent.original": None if agent is None else clean(agent),
             }
         return told
 

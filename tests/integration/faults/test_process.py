@@ -32,6 +32,7 @@ async def test_told_to_end_under_a_load_of_every_kind(serve_orders: ServeOrders)
     assert '"aborted":0' in orders.gateway.log
 
 
+@pytest.mark.long
 async def test_stopped_for_a_while_and_continued(serve_orders: ServeOrders) -> None:
     """As a machine that is suspended or moved: all clocks have jumped when it goes on. Requests wait meanwhile."""
     orders = await asyncio.to_thread(partial(serve_orders, timeouts={"attempt": "1s", "request": "10s"}))
@@ -67,6 +68,27 @@ async def test_nobody_reads_what_it_says(serve_orders: ServeOrders, tmp_path: Pa
     tell("nobody reads what it says", load.tally)
     assert load.tally.failed == 0, load.tally
     assert load.tally.quantile(0.99) < 2
+    assert orders.gateway.metric("gateway_monitor_violations_total") == 0
     orders.gateway.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(orders.gateway.wait) == 0
     os.close(reader)
+
+
+async def test_more_idle_clients_than_descriptors(serve_orders: ServeOrders) -> None:
+    few = ("sh", "-c", 'ulimit -n 400 && exec "$@"', "sh")
+    orders = await asyncio.to_thread(partial(serve_orders, through=few))
+    assert "raise its limit" in orders.gateway.log
+    async with orders.load(clients=16) as load:
+        await load.answered(100)
+        silent = [await asyncio.open_connection("127.0.0.1", orders.gateway.port) for _ in range(600)]
+        await load.answered(200)
+        new_instance = orders.instances["b"]
+        await asyncio.to_thread(new_instance.kill)  # new connections to instances and to the agent are still to be had
+        await asyncio.to_thread(new_instance.start)
+        await load.answered(200)
+        dropped = orders.gateway.metric("gateway_connections_dropped_total")
+        for _, writer in silent:
+            writer.close()
+    tell("more idle clients than descriptors", load.tally)
+    assert load.tally.lost(*RETRIED) == 0, load.tally
+    assert dropped > 400

@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -47,16 +48,16 @@ class Cluster:
                 return server
         raise LookupError("no leader")
 
-    def wait_leader(self, timeout: float = READY_WITHIN) -> ConsulAgent:
+    def wait_leader(self, *, other_than: ConsulAgent | None = None, timeout: float = READY_WITHIN) -> ConsulAgent:
         """The server that leads, as soon as one does. Raises LookupError after `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        while True:
-            try:
-                return self.leader()
-            except (LookupError, ConsulError):
-                if time.monotonic() > deadline:
-                    raise LookupError(f"no leader within {timeout:g} s") from None
-                time.sleep(0.05)
+        while time.monotonic() < deadline:
+            with suppress(LookupError, ConsulError):
+                leader = self.leader()
+                if leader is not other_than:
+                    return leader
+            time.sleep(0.05)
+        raise LookupError(f"no leader within {timeout:g} s")
 
     def close(self) -> None:
         for agent in (*self.clients, *self.servers):

@@ -9,7 +9,7 @@ from pydantic import Field
 from gateway.core.authentication import Authentication
 from gateway.core.filters import EditResponseHeaders, Filter
 from gateway.core.limits import EVERYWHERE, NO_CORS, Cors, Networks
-from gateway.core.model import HOLDS_ALWAYS, Limits, RetryPolicy, ServicePolicy, Timeouts, WhenEmpty
+from gateway.core.model import HOLDS_ALWAYS, Limits, RetryPolicy, ServicePolicy, Shadow, Sticky, Timeouts, WhenEmpty
 from gateway.discovery.documents.auth_document import AuthDocument
 from gateway.discovery.documents.cors_document import CorsDocument
 from gateway.discovery.documents.filters_document import Filters
@@ -23,6 +23,8 @@ from gateway.discovery.documents.route_document import (
     TimeoutsDocument,
     WhenEmptyDocument,
 )
+from gateway.discovery.documents.shadow_document import ShadowDocument
+from gateway.discovery.documents.sticky_document import StickyDocument
 from gateway.discovery.documents.syntax import Require
 
 _TIMEOUTS, _RETRY, _LIMITS, _WHEN_EMPTY = Timeouts(), RetryPolicy(), Limits(), WhenEmpty()
@@ -42,6 +44,8 @@ class RouteDefaults:
     auth: Authentication | None = None
     require: str = HOLDS_ALWAYS
     filters: tuple[Filter, ...] = ()
+    sticky: Sticky | None = None
+    shadow: Shadow | None = None
 
     def under(self, document: RouteDocument | RouteDefaultsDocument) -> RouteDefaults:
         """These, with what a document gives instead."""
@@ -54,13 +58,15 @@ class RouteDefaults:
             when_empty=document.when_empty.over(self.when_empty),
             auth=document.auth.over(self.auth),
             require=document.require if "require" in document.model_fields_set else self.require,
+            sticky=self.sticky if document.sticky is None else document.sticky.value(),
+            shadow=self.shadow if document.shadow is None else document.shadow.value(),
             filters=tuple(each.value() for each in document.filters) if _gives_filters(document) else self.filters,
         )
 
     def without_instances(self) -> RouteDefaults:
-        """Of the filters those alone that edit what a route answers itself."""
+        """What counts where a route answers itself: of the filters those alone that edit its answer."""
         edits = [each for each in self.filters if isinstance(each, EditResponseHeaders) and not each.edit.of_instance]
-        return replace(self, filters=tuple(edits))
+        return replace(self, filters=tuple(edits), sticky=None, shadow=None)
 
 
 def _gives_filters(document: RouteDocument | RouteDefaultsDocument) -> bool:
@@ -98,6 +104,12 @@ class RouteDefaultsDocument(Document):
     )
     require: Require = Field(
         HOLDS_ALWAYS, description='What they may do, on routes that do not say; those say `"true"` for: everything.'
+    )
+    sticky: StickyDocument | None = Field(
+        None, description="What keeps clients on one instance, on routes that do not say; left out: nothing."
+    )
+    shadow: ShadowDocument | None = Field(
+        None, description="A service that gets copies of the requests of routes that do not say; left out: none."
     )
     filters: Filters = Field((), description="Changes to request and response, on routes that have no `filters`.")
 

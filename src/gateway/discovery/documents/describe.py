@@ -44,10 +44,8 @@ def describe(route: Route) -> Described:
         described["when"] = route.when
     if route.answer is None:
         described["backends"] = [_backend(backend) for backend in route.backends]
-        if route.sticky is not None:
-            described["sticky"] = describe_sticky(route.sticky)
-        if route.shadow is not None:
-            described["shadow"] = describe_shadow(route.shadow)
+        described["sticky"] = describe_sticky(route.sticky)
+        described["shadow"] = describe_shadow(route.shadow)
     else:
         described |= describe_answer(route.answer)
     return described | {

@@ -269,10 +269,12 @@ class RouteDocument(Document):
         tuple[BackendDocument, ...], Field(min_length=1, max_length=64), AfterValidator(_some_weight)
     ] = Field((), description="The services that take the requests, by weight; or else `redirect` or `respond`.")
     sticky: StickyDocument | None = Field(
-        None, description="What keeps a client on one instance, and so on one backend; left out: nothing."
+        None,
+        description="What keeps a client on one instance, and so on one backend; left out: nothing, or what the "
+        "defaults say.",
     )
     shadow: ShadowDocument | None = Field(
-        None, description="A service that gets copies of the requests; left out: none."
+        None, description="A service that gets copies of the requests; left out: none, or what the defaults say."
     )
     redirect: RedirectDocument | None = Field(
         None, description="Instead of backends: the gateway sends clients elsewhere itself."

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gateway.core.model import Shadow
 from gateway.discovery.documents.model import Described, Document
-from gateway.discovery.documents.syntax import Name, OtherService, Text
+from gateway.discovery.documents.syntax import Name, OnlyTrue, OtherService, Text
 from gateway.discovery.documents.units import (
     DURATION,
     PERCENT,
@@ -17,6 +17,7 @@ from gateway.discovery.documents.units import (
     format_duration,
     format_percent,
     format_size,
+    refusal,
 )
 
 _SHADOW = Shadow("")
@@ -25,7 +26,10 @@ _SHADOW = Shadow("")
 class ShadowDocument(Document):
     """Copies of what instances get, sent once the request is over. Nobody waits for the answers, or sees them."""
 
-    service: OtherService = Field(description="Service in Consul. Its copies have the header `X-Gateway-Shadow: true`.")
+    service: OtherService | None = Field(
+        None, description="Service in Consul. Its copies have the header `X-Gateway-Shadow: true`."
+    )
+    none: OnlyTrue | None = Field(None, description="`true`, alone: nothing gets copies, whatever the defaults say.")
     tags: Annotated[tuple[Name, ...], Field(max_length=32)] = Field(
         (), description="Only instances that carry all of these tags."
     )
@@ -42,12 +46,24 @@ class ShadowDocument(Document):
         _SHADOW.timeout, description="How long an answer is waited for."
     )
 
-    def value(self) -> Shadow:
+    @model_validator(mode="after")
+    def _service_or_none(self) -> ShadowDocument:
+        if self.service is None and self.model_fields_set != {"none"}:
+            raise refusal("needs a service, or none alone")
+        if self.service is not None and self.none:
+            raise refusal("takes a service or none, not both")
+        return self
+
+    def value(self) -> Shadow | None:
+        if self.service is None:
+            return None
         meta = tuple(sorted(self.meta.items()))
         return Shadow(self.service, frozenset(self.tags), meta, self.percent, self.buffer, self.timeout)
 
 
-def describe_shadow(shadow: Shadow) -> Described:
+def describe_shadow(shadow: Shadow | None) -> Described:
+    if shadow is None:
+        return {"none": True}
     described: Described = {"service": shadow.service}
     if shadow.tags:
         described["tags"] = [*sorted(shadow.tags)]

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, StrictStr, model_validator
 
 from gateway.core.model import Sticky, StickyOn
 from gateway.discovery.documents.model import Described, Document
-from gateway.discovery.documents.syntax import HeaderName, is_token
+from gateway.discovery.documents.syntax import HeaderName, OnlyTrue, is_token
 from gateway.discovery.documents.units import DURATION, Between, format_duration, refusal
 
 
@@ -22,7 +22,7 @@ CookieName = Annotated[StrictStr, Field(min_length=1, max_length=128), AfterVali
 
 
 class StickyDocument(Document):
-    """One of `cookie` and `header`. A client stays only as long as its instance may be picked."""
+    """One of `cookie`, `header` and `none`. A client stays only as long as its instance may be picked."""
 
     cookie: CookieName | None = Field(
         None, description="Name of a cookie that the gateway sets. It tells nobody else which instance it means."
@@ -33,23 +33,25 @@ class StickyDocument(Document):
     max_age: Annotated[float, Between(DURATION, "1s", "8760h", zero="until the browser ends")] = Field(
         0.0, description="How long the cookie is kept."
     )
+    none: OnlyTrue | None = Field(None, description="`true`: nothing keeps clients, whatever the defaults say.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> StickyDocument:
-        if (self.cookie is None) == (self.header is None):
-            raise refusal("takes exactly one of cookie and header")
-        if self.header is not None and "max_age" in self.model_fields_set:
+        if len(self.model_fields_set & {"cookie", "header", "none"}) != 1:
+            raise refusal("takes exactly one of cookie, header and none")
+        if self.cookie is None and "max_age" in self.model_fields_set:
             raise refusal("max_age is for a cookie")
         return self
 
-    def value(self) -> Sticky:
+    def value(self) -> Sticky | None:
         if self.cookie is not None:
             return Sticky(StickyOn.COOKIE, self.cookie, self.max_age)
-        assert self.header is not None
-        return Sticky(StickyOn.HEADER, self.header.lower())
+        return None if self.header is None else Sticky(StickyOn.HEADER, self.header.lower())
 
 
-def describe_sticky(sticky: Sticky) -> Described:
+def describe_sticky(sticky: Sticky | None) -> Described:
+    if sticky is None:
+        return {"none": True}
     described: Described = {sticky.on.value: sticky.name}
     if sticky.on is StickyOn.COOKIE:
         described["max_age"] = format_duration(sticky.max_age)

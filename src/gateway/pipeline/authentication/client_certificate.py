@@ -53,7 +53,8 @@ class ClientCertificateMethod:
             fields = fields_of(_in_ascii(claims), self.headers)
         except Unfit as unfit:
             return Denial(f"{named}: {unfit}", _CHALLENGE)
-        return Proof(Identity("client_certificate", certificate.owner), claims, fields)
+        who = Identity("client_certificate", certificate.owner, certificate.issuer)
+        return Proof(who, claims, fields)
 
 
 def _is_in_list(certificate: PeerCertificate, policy: ClientCertificate) -> bool:

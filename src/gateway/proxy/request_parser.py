@@ -1,0 +1,58 @@
+"""aiohttp's strict C parser, as client connections use it, and what it does not tell."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol, cast
+
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import HttpProcessingError
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_parser import HttpRequestParser
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestPayloadError
+
+from gateway.core.model import Reason
+from gateway.proxy.connection import Connection
+from gateway.proxy.facts import Message
+from gateway.proxy.options import ProxyOptions
+
+
+class RequestParser(Protocol):
+    """What we use of aiohttp's parser. Its types speak of the one in Python, whose messages are of another class."""
+
+    def feed_data(self, data: bytes, /) -> tuple[list[tuple[Message, StreamReader]], bool, bytes]: ...
+    def set_upgraded(self, upgraded: bool, /) -> None: ...
+    def pause_reading(self) -> None: ...
+
+
+def request_parser(connection: Connection, options: ProxyOptions, loop: asyncio.AbstractEventLoop) -> RequestParser:
+    parser = HttpRequestParser(
+        cast(BaseProtocol, connection),
+        loop,
+        options.read_buffer,
+        max_line_size=options.max_line,
+        max_field_size=options.max_field,
+        max_headers=options.max_fields,
+        payload_exception=RequestPayloadError,
+        auto_decompress=False,
+    )
+    return cast(RequestParser, parser)
+
+
+def is_of_http(message: Message, fed: bytes, *, first: bool) -> bool:
+    """Whether the request line is one of RFC 9112 §3, with single spaces, and of HTTP: llhttp takes RTSP and ICE too,
+    and does not say which it was. `first`: nothing but empty lines (§2.2) is before that line in `fed`."""
+    line = f"{message.method} {message.path} HTTP/".encode("utf-8", "surrogateescape")
+    return fed.lstrip(b"\r\n").startswith(line) if first else line in fed
+
+
+def why_refused(error: HttpProcessingError) -> Reason:
+    if isinstance(error, LineTooLong):
+        # The parser gives the line it read: a bytearray for the target, bytes for a field.
+        return Reason.URI_TOO_LONG if isinstance(error.args[0], bytearray) else Reason.HEADERS_TOO_LARGE
+    if "Too many headers" in error.message:
+        return Reason.HEADERS_TOO_LARGE
+    if "Invalid HTTP version" in error.message or "Pause on PRI" in error.message:
+        return Reason.VERSION_NOT_SUPPORTED
+    return Reason.BAD_REQUEST
