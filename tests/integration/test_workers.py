@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,11 @@ from typing import Any
 
 import aiohttp
 
+from gateway.app.parts import Listening
+from gateway.app.workers import messages
+from gateway.app.workers.board import Board
+from gateway.app.workers.process import WorkerProcess
+from gateway.settings import load
 from tests.integration.conftest import StartGateway, StartInstance
 from tests.support.consul import ConsulAgent
 from tests.support.gateway_process import GatewayProcess, eventually
@@ -176,6 +182,23 @@ async def test_a_worker_that_is_killed_costs_what_it_had_in_flight_and_is_replac
     assert load.tally.statuses.keys() == {200}
     assert len(load.tally.failures) <= clients / 2 + 2, load.tally
     assert gateway.metric("gateway_worker_restarts_total") == 1
+
+
+async def test_a_worker_says_that_it_lives_while_it_waits_for_the_first_view() -> None:
+    """It was taken for hung when Consul was away at the start."""
+    said: list[messages.FromWorker] = []
+    board, listening = Board.make(1), socket.create_server(("127.0.0.1", 0))
+    worker = WorkerProcess(1, lambda _, message: said.append(message))
+    settings = load({"access_log": "off", "workers": "1"}, None)
+    await worker.start(messages.Begin(settings, b"k" * 32, 1), Listening(listening, None), board.descriptor)
+    async with asyncio.timeout(30):
+        while sum(isinstance(each, messages.Report) for each in said) < 2:
+            await asyncio.sleep(0.01)
+    assert isinstance(said[0], messages.Made)
+    worker.send(messages.Close())
+    assert await worker.wait() == 0
+    listening.close()
+    os.close(board.descriptor)
 
 
 async def test_a_worker_that_hangs_is_killed_and_replaced_while_the_other_serves(

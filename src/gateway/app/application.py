@@ -80,10 +80,11 @@ class App:
         """Serves from the first full view of Consul on, or from the snapshot's, until it has drained."""
         settings = self._settings
         try:
-            await self._front.open()
             if self._before is None:
                 await self._admin.start()
+            await self._front.open()
         except BaseException:
+            await self._admin.stop()
             await self._front.close()
             raise
         logger.info("The gateway starts.", extra={**self.identity(), "consul": self._consul_address})

@@ -26,6 +26,8 @@ ANSWER_WITHIN = 1.0
 BEAT = 1.0
 HUNG_AFTER = 15
 """Beats of the parent without a word from a worker, after which it is replaced."""
+MADE_WITHIN = 60
+"""The same, of one that has not said its first word: reading the code takes long on a busy machine."""
 END_WITHIN = 5.0
 _STEADY = 10.0
 """Seconds of life after which a worker's end is no sign that the next will end as well."""
@@ -234,7 +236,7 @@ class Crew:
         ages = messages.Ages(self._loop.time(), self._ages())
         for worker in self._workers.values():
             worker.silent_for += 1
-            if worker.silent_for > HUNG_AFTER:
+            if worker.silent_for > (HUNG_AFTER if worker.briefed else MADE_WITHIN):
                 logger.error("A worker is silent, and is killed.", extra={"number": worker.number, "pid": worker.pid})
                 worker.kill()
             elif worker.briefed:
