@@ -286,6 +286,8 @@ async def test_who_has_more_connections_than_others_stands_back_but_not_for_ever
         await _until(lambda: len(accepted) == 1)
         assert asyncio.get_running_loop().time() - began >= 0.002, "left to the other first"
         writer.close()
+        await writer.wait_closed()
+        await asyncio.sleep(0.01)  # the other end is closed as well
     finally:
         acceptor.close()
         os.close(board.descriptor)
