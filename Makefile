@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 MINUTES ?= 5
 READY := $(VENV)/.ready
+# The gateway's processes run from here (see tests/support/compiled.py); tests and lints read the sources.
+COMPILED := $(CURDIR)/.compiled
 
 # The Consul binary, obtained where the machine has none; looked up only by the targets that need it.
 WITH_CONSUL = consul=$$(consul/get-consul) && CONSUL_BIN=$$consul
@@ -15,8 +17,9 @@ WITH_CONSUL = consul=$$(consul/get-consul) && CONSUL_BIN=$$consul
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-setup: $(READY) ## virtual environment from requirements.lock, and a Consul binary
+setup: $(READY) ## virtual environment from requirements.lock, a Consul binary, the gateway compiled
 	@consul/get-consul >/dev/null
+	@$(BIN)/python -m tests.support.compiled
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed; make PYTHON=… picks one")'
@@ -27,7 +30,7 @@ $(READY): requirements.lock pyproject.toml
 
 # exec, and the shell's trap: Ctrl-C goes to the demo, which removes what it started, and make ends without complaint.
 run: setup ## a dev Consul, three services, an edge gateway on :8080 and a sidecar; Ctrl-C removes it all
-	@$(WITH_CONSUL) exec $(BIN)/gateway demo
+	@$(WITH_CONSUL) PYTHONPATH=$(COMPILED) exec $(BIN)/gateway demo
 
 test: setup ## every test but the long ones
 	@$(WITH_CONSUL) $(BIN)/pytest -m "not long" $(ARGS)
@@ -38,7 +41,7 @@ test-long: setup ## outages of a minute, bodies of a gigabyte
 lint: $(READY) ## ruff, mypy --strict, import contracts
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
-	@$(BIN)/mypy --no-error-summary src tests benchmarks specs
+	@$(BIN)/mypy --no-error-summary hatch_build.py src tests benchmarks specs
 	@$(BIN)/lint-imports --no-logo
 
 format: $(READY) ## rewrite the sources as lint wants them
@@ -82,5 +85,5 @@ lock: $(READY) ## write requirements.lock anew from pyproject.toml (needs uv on 
 	@mv requirements.both requirements.lock
 
 clean: ## remove what make and the tools made
-	@rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist mutants
+	@rm -rf $(VENV) $(COMPILED) .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist mutants
 	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

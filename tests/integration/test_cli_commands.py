@@ -81,7 +81,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_version(run: Run) -> None:
-    assert run("--version").stdout == f"gateway {__version__}\n"
+    assert run("--version").stdout == f"gateway {__version__} (interpreted)\n"
 
 
 def test_every_setting_but_secrets_is_a_flag_of_run(run: Run) -> None:

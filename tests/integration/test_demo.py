@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from tests.support import compiled
 from tests.support.consul.binary import consul_binary
 from tests.support.ports import free_port
 
@@ -31,7 +32,12 @@ class RunningDemo:
         self.temporary = directory / "tmp"
         self.temporary.mkdir()
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("GATEWAY_", "CONSUL_"))}
-        environment = {**kept, "CONSUL_BIN": str(consul_binary()), "TMPDIR": str(self.temporary)}
+        environment = {
+            **kept,
+            **compiled.environment(),
+            "CONSUL_BIN": str(consul_binary()),
+            "TMPDIR": str(self.temporary),
+        }
         flags = [text for name, port in self.ports.items() for text in (f"--{name}", str(port))]
         self._output = directory / "output"
         with self._output.open("wb") as output:

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from tests.support import compiled
 from tests.support.ports import free_port
 from tests.support.processes import spawn
 
@@ -44,6 +45,7 @@ class GatewayProcess:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("GATEWAY_", "CONSUL_"))}
         self._environment = {
             **kept,
+            **compiled.environment(),
             **{f"GATEWAY_{name.upper()}": str(value) for name, value in given.items()},
             **consul,
         }

@@ -22,6 +22,7 @@ from gateway.app.handover import Predecessor, Successors
 from gateway.app.in_force import InForce
 from gateway.app.serving import Serving
 from gateway.app.workers.crew import Crew
+from gateway.build import COMPILED
 from gateway.core.model import Instance, Route, ServicePolicy
 from gateway.core.views import CircuitView, RouteLoad
 from gateway.discovery.consul_client import ConsulClient
@@ -87,7 +88,9 @@ class App:
             await self._admin.stop()
             await self._front.close()
             raise
-        logger.info("The gateway starts.", extra={**self.identity(), "consul": self._consul_address})
+        logger.info(
+            "The gateway starts.", extra={**self.identity(), "compiled": COMPILED, "consul": self._consul_address}
+        )
         tasks: list[asyncio.Task[None]] = [asyncio.create_task(self._discover())]
         if settings.mode == "sidecar":
             tasks.append(asyncio.create_task(self._prefer_own_node()))

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from gateway import __version__
+from gateway.build import COMPILED
 from gateway.cli import check, credentials, demo_command, documents, replay, run_command, status
 from gateway.cli.errors import Exit, Failed
 
@@ -32,7 +33,7 @@ app.command("replay", short_help="Make a journal's decisions again.")(replay.rep
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"gateway {__version__}")
+        print(f"gateway {__version__} ({'compiled' if COMPILED else 'interpreted'})")
         raise typer.Exit
 
 

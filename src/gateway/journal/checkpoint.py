@@ -97,6 +97,7 @@ _LEAVES: Mapping[str, Callable[[object], object]] = {
     "ServicePolicy": POLICY.validate_python,
 }
 """Frozen values that go over whole, as they stand in events."""
+_COMPILED = "__mypyc_attrs__"
 _NOTHING: Mapping[str, Callable[[Any], object]] = {}
 _PLAIN = frozenset({type(None), bool, int, float, str})
 
@@ -140,17 +141,22 @@ def restore(
 
 
 def _attributes() -> Mapping[str, tuple[str, ...]]:
-    """Of each class of mutable objects, the attributes that go over; without slots, those that a new core has."""
+    """Of each class of mutable objects, the attributes that go over; without slots, those that a new core has.
+
+    A compiled class (hatch_build.py) has neither slots nor a dictionary, but a list of all that it has.
+    """
     core = Gateway(lambda _: bool, float)
     services = core._services  # noqa: SLF001 - as above
-    unslotted = {type(each): vars(each) for each in (core, services, services._registry, core._routes)}  # noqa: SLF001
+    unslotted = (core, services, services._registry, core._routes)  # noqa: SLF001
+    known = {type(each): {*vars(each)} for each in unslotted if hasattr(each, "__dict__")}
     found: dict[str, tuple[str, ...]] = {}
     for name, cls in _CLASSES.items():
-        slots = [slot for each in cls.__mro__ for slot in getattr(each, "__slots__", ())]
-        names = unslotted.get(cls) or ([] if issubclass(cls, tuple) or cls.__module__ == model.__name__ else slots)
+        if issubclass(cls, tuple) or cls.__module__ == model.__name__:
+            continue
+        listed = {each for base in cls.__mro__ for each in getattr(base, _COMPILED, getattr(base, "__slots__", ()))}
+        names = known.get(cls, listed) - {"__dict__", *_OUTSIDE.get(cls, ()), *_DERIVED.get(cls, ())}
         if names:
-            left_out = {*_OUTSIDE.get(cls, ()), *_DERIVED.get(cls, ())}
-            found[name] = tuple(each for each in names if each not in left_out)
+            found[name] = tuple(sorted(names))
     return found
 
 
@@ -315,7 +321,8 @@ class _Restorer:
         if kind not in _ATTRIBUTES:
             raise CheckpointError(f"node {number} is of no known kind: {str(kind)[:60]!r}")
         self._to_fill.append(number)
-        return object.__new__(_CLASSES[str(kind)])
+        cls = _CLASSES[str(kind)]
+        return cls.__new__(cls)
 
     def _step(self, owner: object, name: object, *arguments: object) -> object:
         if name not in _STEPS:

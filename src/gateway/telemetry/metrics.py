@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from gateway import __version__
+from gateway.build import COMPILED
 from gateway.telemetry.counts import Counts
 from gateway.telemetry.instruments import COUNTERS, GAUGES, read
 from gateway.telemetry.sources import MetricSources
@@ -47,7 +48,13 @@ class Metrics:
     def __init__(self, sources: MetricSources, counts: Callable[[], Counts], *, gateway_id: str, mode: str) -> None:
         self._counts = counts
         self._sources = sources
-        self._build = {"version": __version__, "id": gateway_id, "mode": mode, "python": platform.python_version()}
+        self._build = {
+            "version": __version__,
+            "compiled": str(COMPILED).lower(),
+            "id": gateway_id,
+            "mode": mode,
+            "python": platform.python_version(),
+        }
         self._started = time.time()
         self._readings: Mapping[str, list[Observation]] = {}
         self._rendering: asyncio.Task[bytes] | None = None
