@@ -18,7 +18,7 @@ from gateway.app.workers import channel as channel_module
 from gateway.app.workers import messages
 from gateway.app.workers import rates as rates_module
 from gateway.app.workers.board import Board
-from gateway.app.workers.channel import Channel
+from gateway.app.workers.channel import Channel, pickled
 from gateway.app.workers.circuits import OpenCircuits
 from gateway.app.workers.messages import Impose, Told
 from gateway.app.workers.rates import AskingParent, RateJudge
@@ -93,10 +93,16 @@ async def test_one_that_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatc
 def test_what_is_in_force_goes_from_process_to_process() -> None:
     settings = load({"workers": "2", "sticky_key": "a secret of twenty!!"}, None)
     begin = messages.Begin(settings, b"key", 1)
-    assert pickle.loads(pickle.dumps(begin)) == begin
+    assert pickle.loads(pickled(begin)) == begin
     asked = route()
-    again = pickle.loads(pickle.dumps(messages.Routes([asked])))
+    again = pickle.loads(pickled(messages.Routes([asked])))
     assert (again.routes[0], again.routes[0].steers) == (asked, asked.steers)
+    figures = _figures(3, CIRCUIT)
+    again = pickle.loads(pickled(messages.Report(figures, asked=False))).figures
+    assert again.circuits == [CIRCUIT]
+    assert again.counters == figures.counters
+    assert again.counts.server._series == figures.counts.server._series
+    assert again.counts.refusals == figures.counts.refusals
 
 
 def test_a_later_worker_is_briefed_with_all_that_is_in_force() -> None:
