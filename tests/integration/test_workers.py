@@ -21,6 +21,7 @@ from gateway.app.parts import Listening
 from gateway.app.workers import messages
 from gateway.app.workers.board import Board
 from gateway.app.workers.process import WorkerProcess
+from gateway.app.workers.rates import RateJudge
 from gateway.settings import load
 from tests.integration.conftest import StartGateway, StartInstance
 from tests.support.consul import ConsulAgent
@@ -188,7 +189,7 @@ async def test_a_worker_says_that_it_lives_while_it_waits_for_the_first_view() -
     """It was taken for hung when Consul was away at the start."""
     said: list[messages.FromWorker] = []
     board, listening = Board.make(1), socket.create_server(("127.0.0.1", 0))
-    worker = WorkerProcess(1, lambda _, message: said.append(message))
+    worker = WorkerProcess(1, lambda _, message: said.append(message), RateJudge(lambda _: None))
     settings = load({"access_log": "off", "workers": "1"}, None)
     await worker.start(messages.Begin(settings, b"k" * 32, 1), Listening(listening, None), board.descriptor)
     async with asyncio.timeout(30):

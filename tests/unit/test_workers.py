@@ -16,11 +16,12 @@ from gateway.app.figures import Figures, remains, together
 from gateway.app.in_force import InForce
 from gateway.app.workers import channel as channel_module
 from gateway.app.workers import messages
+from gateway.app.workers import rates as rates_module
 from gateway.app.workers.board import Board
-from gateway.app.workers.channel import Channel
+from gateway.app.workers.channel import Channel, pickled
 from gateway.app.workers.circuits import OpenCircuits
 from gateway.app.workers.messages import Impose, Told
-from gateway.app.workers.rates import AskingParent
+from gateway.app.workers.rates import AskingParent, RateJudge
 from gateway.core.breaker import CircuitState, Imposition
 from gateway.core.limits import RateLimit
 from gateway.core.model import CircuitMode, CircuitPolicy, Outcome, Reason
@@ -92,10 +93,16 @@ async def test_one_that_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatc
 def test_what_is_in_force_goes_from_process_to_process() -> None:
     settings = load({"workers": "2", "sticky_key": "a secret of twenty!!"}, None)
     begin = messages.Begin(settings, b"key", 1)
-    assert pickle.loads(pickle.dumps(begin)) == begin
+    assert pickle.loads(pickled(begin)) == begin
     asked = route()
-    again = pickle.loads(pickle.dumps(messages.Routes([asked])))
+    again = pickle.loads(pickled(messages.Routes([asked])))
     assert (again.routes[0], again.routes[0].steers) == (asked, asked.steers)
+    figures = _figures(3, CIRCUIT)
+    again = pickle.loads(pickled(messages.Report(figures, asked=False))).figures
+    assert again.circuits == [CIRCUIT]
+    assert again.counters == figures.counters
+    assert again.counts.server._series == figures.counts.server._series
+    assert again.counts.refusals == figures.counts.refusals
 
 
 def test_a_later_worker_is_briefed_with_all_that_is_in_force() -> None:
@@ -285,6 +292,8 @@ async def test_who_has_more_connections_than_others_stands_back_but_not_for_ever
         await _until(lambda: len(accepted) == 1)
         assert asyncio.get_running_loop().time() - began >= 0.002, "left to the other first"
         writer.close()
+        await writer.wait_closed()
+        await asyncio.sleep(0.01)  # the other end is closed as well
     finally:
         acceptor.close()
         os.close(board.descriptor)
@@ -306,28 +315,65 @@ def test_the_board_counts_those_who_are_there() -> None:
 
 # --- rates ---
 
-LIMIT = RateLimit(1, 60.0, 1)
+LIMITS = (RateLimit(1, 60.0, 1), RateLimit(5, 1.0, 5))
 
 
-async def test_requests_of_one_turn_are_asked_for_together() -> None:
-    sent: list[messages.RatesAsked] = []
-    asking = AskingParent(sent.append, lambda _: Over(LIMIT, 9.0))
-    waiting = [asyncio.create_task(asking(Asked("r", False, (LIMIT,), (key,)))) for key in "ab"]
-    await _until(lambda: bool(sent))
-    ((one, _), (two, _)) = sent[0].asked
-    asking.judged([(one, None), (two, Over(LIMIT, 5.0))])
-    assert await asyncio.gather(*waiting) == [None, Over(LIMIT, 5.0)]
-    assert len(sent) == 1
+def _asked(*keys: str) -> Asked:
+    return Asked("r", False, LIMITS, keys)
+
+
+async def test_requests_of_one_turn_are_asked_for_together_and_their_kind_is_told_once() -> None:
+    sent: list[messages.RateKind | messages.RatesAsked] = []
+    asking = AskingParent(sent.append, lambda _: None)
+    kinds: list[type] = []
+    judge = RateJudge(lambda asked: Over(LIMITS[1], 5.0) if "b" in asked.keys else None)
+    for _ in range(2):
+        waiting = [asking(_asked("a", "a")), asking(_asked("b", "b"))]
+        await asyncio.sleep(0)
+        await _until(lambda: bool(sent))
+        for message in sent:
+            if isinstance(message, messages.RateKind):
+                judge.kind(message.number, message.asked)
+            else:
+                asking.judged(judge.judged(message.asked))
+        assert await asyncio.gather(*waiting) == [None, Over(LIMITS[1], 5.0)]
+        kinds = [type(message) for message in sent]
+        sent.clear()
+    assert kinds == [messages.RatesAsked]
 
 
 async def test_without_the_parent_a_worker_counts_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.app.workers.rates.PATIENCE", 0.01)
-    own = Over(LIMIT, 9.0)
+    monkeypatch.setattr(rates_module, "PATIENCE", 0.01)
+    own = Over(LIMITS[0], 9.0)
     asking = AskingParent(lambda _: None, lambda _: own)
-    asked = Asked("r", False, (LIMIT,), ("a",))
-    assert await asking(asked) == own, "no answer in time"
+    assert await asking(_asked("a", "a")) == own, "no answer in time"
+    asking.judged([None])  # too late
+    monkeypatch.setattr(rates_module, "PATIENCE", 60.0)
+    waiting = asking(_asked("a", "a"))
+    await asyncio.sleep(0)
     asking.go_on_alone()
-    assert await asking(asked) == own
+    assert await waiting == own
+    assert await asking(_asked("a", "a")) == own
+
+
+async def test_questions_without_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates_module, "MOST_OUT", 3)
+    sent: list[object] = []
+    asking = AskingParent(sent.append, lambda _: None)
+    for _ in range(10):
+        asking(_asked("a", "a"))
+        await asyncio.sleep(0)
+    assert sum(isinstance(message, messages.RatesAsked) for message in sent) == 3
+
+
+async def test_kinds_that_were_told_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates_module, "MOST_KINDS", 2)
+    told: list[int] = []
+    asking = AskingParent(lambda sent: told.append(sent.number) if hasattr(sent, "number") else None, lambda _: None)
+    for _ in range(5):
+        asking(Asked("r", False, (RateLimit(1, 1.0, 1),), ("a",)))
+        await asyncio.sleep(0)
+    assert told == [0, 1, 0, 1, 0]
 
 
 # --- what needs one worker ---

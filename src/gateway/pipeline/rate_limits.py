@@ -132,12 +132,15 @@ class AskedLimits:
     """The stage of some of a route's rate limits, which somebody else counts for several of us."""
 
     def __init__(self, route: str, authenticated: bool, limits: Sequence[RateLimit], ask: Ask) -> None:
-        self._asked = Asked(route, authenticated, tuple(limits), ())
+        self._route = route
+        self._authenticated = authenticated
+        self._limits = tuple(limits)
         self._keys_of = [key_of(limit.by) for limit in limits]
         self._ask = ask
 
     async def request(self, call: Call) -> Answer | None:
-        return _answer(await self._ask(self._asked._replace(keys=tuple(of(call) for of in self._keys_of))))
+        keys = tuple([of(call) for of in self._keys_of])
+        return _answer(await self._ask(Asked(self._route, self._authenticated, self._limits, keys)))
 
     def response(self, _: Call, __: ResponseHead) -> None:
         """Stays as it is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 from gateway.core.breaker import CircuitState
@@ -40,6 +40,11 @@ class Counts:
         """By route and the field that holds the predicate."""
         self.copies: Counter[tuple[str, str]] = Counter()
         """By route and result."""
+
+    def __reduce__(self) -> tuple[Callable[..., Counts], tuple[object, ...]]:
+        """For another process. Compiled classes have no other way."""
+        of_names = (self.circuit_changes, self.predicate_errors, self.copies)
+        return _counted, (self.server, self.client, self.refusals, self.failures, *of_names)
 
     def request_ended(
         self, method: str, route: str | None, status: int | None, reason: Reason | None, duration: float
@@ -93,3 +98,18 @@ class Counts:
 def _retain(counted: Counter[tuple[str, V]], names: Collection[str]) -> None:
     for key in [key for key in counted if key[0] not in names]:
         del counted[key]
+
+
+def _counted(
+    server: DurationHistogram,
+    client: DurationHistogram,
+    refusals: Counter[Reason],
+    failures: Counter[tuple[str, str]],
+    circuit_changes: Counter[tuple[str, CircuitState]],
+    predicate_errors: Counter[tuple[str, str]],
+    copies: Counter[tuple[str, str]],
+) -> Counts:
+    made = Counts()
+    made.server, made.client, made.refusals, made.failures = server, client, refusals, failures
+    made.circuit_changes, made.predicate_errors, made.copies = circuit_changes, predicate_errors, copies
+    return made

@@ -34,6 +34,15 @@ class DurationHistogram:
         """Counts by bucket, and the sum alone in a list."""
         self._since = time.time_ns()
 
+    def __reduce__(self) -> tuple[Callable[..., DurationHistogram], tuple[object, ...]]:
+        """For another process. Compiled classes have no other way."""
+        given = (self._name, self._description, self._names, self._limit)
+        return _counted, (*given, self._series, self._since)
+
+    def go_on(self, series: dict[Labels, tuple[list[int], list[float]]], since: int) -> None:
+        """Goes on with what another one counted since then."""
+        self._series, self._since = series, since
+
     def record(self, labels: Labels, seconds: float) -> None:
         series = self._series.get(labels)
         if series is None:
@@ -83,3 +92,16 @@ class DurationHistogram:
         if labels == _OVERFLOW:
             return {_OVERFLOW[0]: True}
         return {name: label for name, label in zip(self._names, labels, strict=True) if label}
+
+
+def _counted(
+    name: str,
+    description: str,
+    names: tuple[str, ...],
+    limit: int,
+    series: dict[Labels, tuple[list[int], list[float]]],
+    since: int,
+) -> DurationHistogram:
+    made = DurationHistogram(name, description, names, limit)
+    made.go_on(series, since)
+    return made

@@ -15,6 +15,7 @@ from gateway.app.workers.board import Board
 from gateway.app.workers.circuits import OpenCircuits
 from gateway.app.workers.messages import FromWorker
 from gateway.app.workers.process import WorkerProcess
+from gateway.app.workers.rates import RateJudge
 from gateway.core.authentication import Credential
 from gateway.core.model import Instance, Route, ServicePolicy
 from gateway.pipeline.rate_limits import RateLimits
@@ -173,7 +174,7 @@ class Crew:
         pause = _FIRST_PAUSE
         while not self._ending:
             began = self._loop.time()
-            worker = WorkerProcess(number, self._heard)
+            worker = WorkerProcess(number, self._heard, RateJudge(self._rates.judge))
             try:
                 await worker.start(self._begin(number), self._listening, self._board.descriptor)
             except OSError as error:
@@ -211,8 +212,9 @@ class Crew:
         if isinstance(message, messages.Told):
             self._circuits.told(worker.number, message)
         elif isinstance(message, messages.RatesAsked):
-            answers = [(number, self._rates.judge(asked)) for number, asked in message.asked]
-            worker.send(messages.Judged(answers))
+            worker.send(messages.Judged(worker.rates.judged(message.asked)))
+        elif isinstance(message, messages.RateKind):
+            worker.rates.kind(message.number, message.asked)
         elif isinstance(message, messages.Made):
             self._brief(worker)
             worker.briefed = True

@@ -10,7 +10,8 @@ from gateway.app.in_force import Taker
 from gateway.core.authentication import Credential
 from gateway.core.breaker import Imposition
 from gateway.core.model import Instance, InstanceKey, Route, ServicePolicy
-from gateway.pipeline.rate_limits import Asked, Over
+from gateway.pipeline.gcra import Key
+from gateway.pipeline.rate_limits import Asked
 from gateway.settings import Settings
 
 # --- from the parent ---
@@ -121,9 +122,10 @@ News = Routes | Policies | Credentials | Instances | Forget | Prefer
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Answers to `RatesAsked`, each with its number: None grants the request."""
+    """Answers one `RatesAsked`, in its order: None grants a request; else it is the place of the limit that refuses it,
+    and for how many seconds."""
 
-    answers: Sequence[tuple[int, Over | None]]
+    answers: Sequence[tuple[int, float] | None]
 
 
 FromParent = Begin | News | Ages | Impose | Serve | Ask | Judged | Drain | Close
@@ -162,10 +164,18 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class RatesAsked:
-    """Whether requests are within their rates, which the parent counts for all workers. Each has a number."""
+class RateKind:
+    """What is the same for all requests of a stage; from now on it has that number. Its `keys` are none."""
 
-    asked: Sequence[tuple[int, Asked]]
+    number: int
+    asked: Asked
+
+
+@dataclass(frozen=True, slots=True)
+class RatesAsked:
+    """Whether requests, of these kinds and keys, are within their rates, which the parent counts for all workers."""
+
+    asked: Sequence[tuple[int, Sequence[Key]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,4 +195,4 @@ class Drained:
     figures: Figures
 
 
-FromWorker = Failed | Made | Serves | Told | RatesAsked | Report | Drained
+FromWorker = Failed | Made | Serves | Told | RateKind | RatesAsked | Report | Drained

@@ -14,6 +14,7 @@ from gateway.app.parts import Listening
 from gateway.app.workers import messages
 from gateway.app.workers.channel import Channel
 from gateway.app.workers.messages import FromParent, FromWorker
+from gateway.app.workers.rates import RateJudge
 from gateway.core.authentication import Credential
 from gateway.core.model import Instance, Route, ServicePolicy
 
@@ -24,9 +25,10 @@ _NOT_FOR_WORKERS = frozenset({"CONSUL_HTTP_TOKEN", "CONSUL_HTTP_TOKEN_FILE", "GA
 class WorkerProcess:
     """What is in force is told to it as to a sink of discovery."""
 
-    def __init__(self, number: int, heard: Callable[[WorkerProcess, FromWorker], None]) -> None:
+    def __init__(self, number: int, heard: Callable[[WorkerProcess, FromWorker], None], rates: RateJudge) -> None:
         """`heard` is called with what it says, after that has been noted here."""
         self.number = number
+        self.rates = rates
         self.figures = Figures(workers=0)
         """As of its last report."""
         self.silent_for = 0
