@@ -64,12 +64,9 @@ class Exchange:
     _attempt: Attempt | None = None
     _body: RequestBody | None = None
     _outgoing: UpstreamRequest | None = None
-    _sent: Sent | None = None
     _waiting: Waiting | None = None
     _task: asyncio.Task[None] | None = None
     """What the exchange waits in, if it has to."""
-    _awaited: Awaitable[object] | None = None
-    """What that task waits for, until it begins to."""
     _tunnelled = False
     _answering = False
     _deadline: float | None = None
@@ -91,6 +88,10 @@ class Exchange:
         self._loop = forwarder.loop
         self._began = self._loop.time()
         self._trail = Trail()
+        # Not of the class: mypyc leaves defaults out whose type is a Protocol.
+        self._sent: Sent | None = None
+        self._awaited: Awaitable[object] | None = None
+        """What the task waits for, until it begins to."""
         self._stages: list[Stage] = []
         """Those that the request went through."""
 
