@@ -55,29 +55,6 @@ _WITHOUT_INSTANCE = frozenset({Reason.NO_HEALTHY_INSTANCE, Reason.CIRCUIT_OPEN})
 class Exchange:
     """One request and what becomes of it. It is a Receiver of what its attempts bring."""
 
-    # Of the class until they are set: most requests set few of them.
-    _context: TraceContext | None = None
-    _inbound: Inbound | None = None
-    _route: Route | None = None
-    _call: Call | None = None
-    _ticket: Ticket | None = None
-    _attempt: Attempt | None = None
-    _body: RequestBody | None = None
-    _outgoing: UpstreamRequest | None = None
-    _waiting: Waiting | None = None
-    _task: asyncio.Task[None] | None = None
-    """What the exchange waits in, if it has to."""
-    _tunnelled = False
-    _answering = False
-    _deadline: float | None = None
-    _outcome = Outcome.REJECTED
-    _reason: Reason | None = None
-    _status: int | None = None
-    _request_id = ""
-    _bytes_out = 0
-    _ended = False
-    keep_alive = False
-
     def __init__(
         self, forwarder: Forwarder, connection: ClientConnection, message: Message, content: StreamReader
     ) -> None:
@@ -88,12 +65,32 @@ class Exchange:
         self._loop = forwarder.loop
         self._began = self._loop.time()
         self._trail = Trail()
-        # Not of the class: mypyc leaves defaults out whose type is a Protocol.
-        self._sent: Sent | None = None
-        self._awaited: Awaitable[object] | None = None
-        """What the task waits for, until it begins to."""
+        self._request_id = ""
+        self._context: TraceContext | None = None
+        self._inbound: Inbound | None = None
+        self._route: Route | None = None
         self._stages: list[Stage] = []
         """Those that the request went through."""
+        self._call: Call | None = None
+        self._ticket: Ticket | None = None
+        self._attempt: Attempt | None = None
+        self._body: RequestBody | None = None
+        self._outgoing: UpstreamRequest | None = None
+        self._sent: Sent | None = None
+        self._waiting: Waiting | None = None
+        self._task: asyncio.Task[None] | None = None
+        """What the exchange waits in, if it has to."""
+        self._awaited: Awaitable[object] | None = None
+        """What that task waits for, until it begins to."""
+        self._deadline: float | None = None
+        self._tunnelled = False
+        self._answering = False
+        self._ended = False
+        self._outcome = Outcome.REJECTED
+        self._reason: Reason | None = None
+        self._status: int | None = None
+        self._bytes_out = 0
+        self.keep_alive = False
 
     def begin(self) -> None:
         """Answers the client, or ends its connection, in time."""
