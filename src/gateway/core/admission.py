@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from gateway.core.restorable import Restorable
+
 if TYPE_CHECKING:
     from gateway.core.pool import Pool
     from gateway.core.tickets import Ticket
 
 
-class Lane:
+class Lane(Restorable):
     """The waiting tickets of one route for one pool.
 
     A route's queue is the sum of its lanes: a backend that is busy does not hold up what waits for another.
@@ -43,7 +45,7 @@ class Lane:
         return self.retries if ticket.tried else self.fresh
 
 
-class Gate:
+class Gate(Restorable):
     """One route's counts: tickets in flight and tickets queued. It outlives edits of the route."""
 
     __slots__ = ("in_flight", "lanes", "name", "queued")

@@ -10,6 +10,8 @@ from math import gcd
 from struct import Struct
 from typing import Generic, Protocol, TypeVar
 
+from gateway.core.restorable import Restorable
+
 _TURN = 1 << 20
 """Leads are kept in millionths of a turn or so: integers, so that nothing drifts."""
 _REPLAYED = 4096
@@ -38,7 +40,7 @@ W = TypeVar("W", bound=Weighted)
 M = TypeVar("M", bound=Member)
 
 
-class WeightedRoundRobin(Generic[W]):
+class WeightedRoundRobin(Restorable, Generic[W]):
     """Smooth weighted round robin that stays fair while eligibility changes.
 
     The algorithm is nginx's (`ngx_http_upstream_round_robin`): a pick raises every current value by its weight, takes
@@ -164,7 +166,7 @@ def _level(leads: list[int], owed: int) -> list[int]:
     return [lead + each + (index < rest) for index, lead in enumerate(leads)]
 
 
-class LeastRequest(Generic[M]):
+class LeastRequest(Restorable, Generic[M]):
     """Of two members drawn by weight, the one with less in flight for its weight (power of two choices)."""
 
     __slots__ = ("_bounds", "_weights")
@@ -188,7 +190,7 @@ class LeastRequest(Generic[M]):
         return members[first]
 
 
-class RingHash(Generic[M]):
+class RingHash(Restorable, Generic[M]):
     """Consistent hashing: a key stays with its member while the ring's membership stays.
 
     Points are spread by weight. How many a member has depends on its own weight and, in steps of powers of two, on

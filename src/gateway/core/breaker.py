@@ -40,6 +40,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from gateway.core.model import CircuitMode, CircuitPolicy
+from gateway.core.restorable import Restorable
 
 _BUCKETS = 10
 _JITTER = 0.1
@@ -103,7 +104,7 @@ PASSED, FAILED = Judgement(failed=False), Judgement(failed=True)
 """Judged, and nothing came of it."""
 
 
-class Window:
+class Window(Restorable):
     """Judged results of the last `length` seconds, in ten buckets."""
 
     __slots__ = ("_bucket_length", "_buckets", "_head", "failures", "total")
@@ -136,7 +137,7 @@ class Window:
         self._head = head
 
 
-class Circuit:
+class Circuit(Restorable):
     """The circuit of one instance. Policies come in with each call: one may change while the circuit lives on."""
 
     __slots__ = (

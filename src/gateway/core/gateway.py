@@ -27,6 +27,7 @@ from gateway.core.model import FailureKind, Instance, InstanceKey, Outcome, Reas
 from gateway.core.pool import Member, Service
 from gateway.core.refusals import REASON_OF_FAILURE, STATUSES
 from gateway.core.registry import ViewDifference
+from gateway.core.restorable import Restorable
 from gateway.core.retry import may_retry_failure, may_retry_status
 from gateway.core.routes import Routes
 from gateway.core.routing import CompileRegex, OnPredicateError, RoutingTable
@@ -57,7 +58,7 @@ _SWITCHING_PROTOCOLS = 101
 D = TypeVar("D", Done, Broken)
 
 
-class Gateway:
+class Gateway(Restorable):
     """All decisions of one worker. Not thread-safe: one event loop owns it."""
 
     def __init__(

@@ -19,6 +19,7 @@ from gateway.core.model import (
     Reason,
     ServicePolicy,
 )
+from gateway.core.restorable import Restorable
 from gateway.core.retry import Budget
 from gateway.core.serving import ANYBODY, Serving
 
@@ -56,7 +57,7 @@ class Selector(NamedTuple):
         )
 
 
-class Member:
+class Member(Restorable):
     """One instance with what the gateway keeps locally about it: its circuit, and what it has in flight."""
 
     __slots__ = ("circuit", "in_flight", "instance", "key", "service", "warm_since")
@@ -77,7 +78,7 @@ class Member:
         self.warm_since = now
 
 
-class Service:
+class Service(Restorable):
     """A service as the gateway runs it.
 
     `version` moves whenever other members may be picked, `load_version` whenever one reaches or leaves its most in
@@ -188,7 +189,7 @@ class Candidates(NamedTuple):
 _NOBODY = Candidates((), ())
 
 
-class Pool:
+class Pool(Restorable):
     """What a backend may pick from at this moment, kept until the service's versions move."""
 
     __slots__ = (

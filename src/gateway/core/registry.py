@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gateway.core.model import Instance, InstanceKey
+from gateway.core.restorable import Restorable
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class ViewDifference:
 _NONE: Mapping[InstanceKey, Instance] = {}
 
 
-class Registry:
+class Registry(Restorable):
     """Services and their instances. A service is known from its first view on, be it empty."""
 
     def __init__(self) -> None:

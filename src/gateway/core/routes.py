@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from gateway.core.admission import Gate
 from gateway.core.model import Backend, Route
 from gateway.core.pool import Pool, Selector
+from gateway.core.restorable import Restorable
 from gateway.core.routing import CompileRegex, OnPredicateError, RoutingTable
 from gateway.core.services import Services
 from gateway.core.split import Split
@@ -14,7 +15,7 @@ from gateway.core.views import RouteLoad
 from gateway.core.when import CompileWhen
 
 
-class Routes:
+class Routes(Restorable):
     """Owns the state variable `routing_table`."""
 
     def __init__(

@@ -10,6 +10,7 @@ from gateway.core.events import Recorder
 from gateway.core.model import CircuitMode, Instance, InstanceKey, ServicePolicy
 from gateway.core.pool import WARM_STEPS, Member, Selector, Service
 from gateway.core.registry import Registry, ViewDifference
+from gateway.core.restorable import Restorable
 from gateway.core.timers import Timers
 from gateway.core.views import CircuitChange, CircuitView, Counters
 
@@ -20,7 +21,7 @@ def _place(service: Service, instance: Instance) -> _Place:
     return (service.name, instance.key, instance.endpoint)
 
 
-class Services:
+class Services(Restorable):
     """Owns the state variables `services`, `service_health` and `circuit_states`.
 
     `changed` is called with a service after any step that could let a waiting ticket go, or leave it without hope.

@@ -7,10 +7,11 @@ from collections.abc import Callable, Collection, Sequence
 from gateway.core.balancer import WeightedRoundRobin
 from gateway.core.model import Backend, InstanceKey, Reason, Route
 from gateway.core.pool import Pool
+from gateway.core.restorable import Restorable
 from gateway.core.serving import ANYBODY, Serving, Standing, Steering
 
 
-class _Share:
+class _Share(Restorable):
     __slots__ = ("fallback", "key", "pool", "weight")
 
     def __init__(self, key: int, backend: Backend, pool: Pool) -> None:
@@ -21,7 +22,7 @@ class _Share:
         self.weight = backend.weight
 
 
-class Ways:
+class Ways(Restorable):
     """Where one ticket may go, by what its request said: a pool for each share.
 
     A pool that has nothing to pick from gives way to its reserve, if its backend lets others serve then.
@@ -53,7 +54,7 @@ class Ways:
         ]
 
 
-class Split:
+class Split(Restorable):
     """The pools of a route's backends, in the route's order, but for those of weight 0.
 
     It serves all versions of the route that have the same backends, so that an edit of something else, or of another

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.core.facts import TicketFacts
 from gateway.core.model import FailureKind, Instance, InstanceKey, Outcome, Reason, Route, ServicePolicy
+from gateway.core.restorable import Restorable
 
 if TYPE_CHECKING:
     from gateway.core.admission import Gate
@@ -24,7 +25,7 @@ class TicketState(Enum):
     ENDED = "ended"
 
 
-class Ticket:
+class Ticket(Restorable):
     """One accepted request. It keeps the version of the route it matched, and ends exactly once."""
 
     __slots__ = (
@@ -62,7 +63,7 @@ class Ticket:
         self.expiry: Timer | None = None
 
 
-class Attempt:
+class Attempt(Restorable):
     """One try of a ticket on one instance, under the service policy of that moment."""
 
     __slots__ = ("instance", "judged", "member", "number", "permit", "policy", "ticket")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
+from gateway.core.restorable import Restorable
+
 Step = Callable[[float], None]
 
 
-class Timer:
+class Timer(Restorable):
     """One step to come; cancelled, it lets go of the step at once."""
 
     __slots__ = ("step",)
@@ -17,7 +19,7 @@ class Timer:
         self.step: Step | None = step
 
 
-class Timers:
+class Timers(Restorable):
     """Steps by their time in monotonic seconds; equal times run in the order they were set."""
 
     __slots__ = ("_cancelled", "_count", "_heap")

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from gateway.core.breaker import CircuitState
 from gateway.core.model import Reason
+from gateway.core.restorable import Restorable
 from gateway.telemetry.durations import DurationHistogram
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
@@ -17,7 +18,7 @@ _STATUSES = {status: str(status) for status in range(100, 600)}
 V = TypeVar("V")
 
 
-class Counts:
+class Counts(Restorable):
     """Counted in one event loop; those of several are shown together by `add`. Goes from process to process."""
 
     def __init__(self) -> None:
