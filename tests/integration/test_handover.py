@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -18,9 +19,11 @@ import pytest
 
 from gateway.app.handover import HandoverError, find
 from tests.integration.conftest import StartGateway, StartInstance
+from tests.support.certificates import Authority
 from tests.support.consul import ConsulAgent
 from tests.support.gateway_process import GatewayProcess, eventually
 from tests.support.load import SteadyLoad
+from tests.support.ports import free_port
 
 Register = Callable[..., str]
 
@@ -99,6 +102,59 @@ async def test_a_restart_under_load_loses_nothing(
     assert not fresh.failures
     assert set(readiness) == {200}
     assert len(instances) == 1, "the registration is the next one's, and is not taken away"
+
+
+async def test_a_port_that_speaks_tls_is_taken_over_as_well(
+    dev_consul: ConsulAgent,
+    start_instance: StartInstance,
+    register: Register,
+    start_gateway: StartGateway,
+    tmp_path: Path,
+) -> None:
+    register(dev_consul, "orders", start_instance("a"))
+    dev_consul.admin.put("gateway/routes/orders", {"backends": [{"service": "orders"}]})
+    authority, port = Authority(tmp_path), free_port()
+    pair = authority.pair("shop.test")
+    settings = {
+        "workers": 2,
+        "handover": tmp_path / "handover.sock",
+        "tls_listen": f"127.0.0.1:{port}",
+        "tls_certificates": f"{pair.certificate}:{pair.key}",
+        "access_log": tmp_path / "access.log",
+    }
+    old = start_gateway(dev_consul.environment, **settings)
+    failures: list[str] = []
+    answered = 0
+
+    async def ask() -> None:
+        nonlocal answered
+        context = authority.trusting()
+        connector = aiohttp.TCPConnector(force_close=True)
+        url, host = f"https://127.0.0.1:{port}/", {"Host": "shop.test"}
+        async with aiohttp.ClientSession(connector=connector) as session:
+            try:
+                async with session.get(url, headers=host, ssl=context, server_hostname="shop.test") as response:
+                    answered += response.status == 200
+            except aiohttp.ClientError as error:
+                failures.append(repr(error))
+
+    async def keep_asking() -> None:
+        while True:
+            await ask()
+            await asyncio.sleep(0.01)
+
+    asking = asyncio.create_task(keep_asking())
+    after = _next(old, tmp_path, dev_consul, **settings)
+    after.start()
+    assert await asyncio.to_thread(old.wait) == 0
+    before = answered
+    await eventually(lambda: answered > before + 20)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    after.stop()
+    workers = {json.loads(line)["worker"] for line in (tmp_path / "access.log").read_text().splitlines()}
+    assert workers == {1, 2}
+    assert not failures
 
 
 async def test_the_journal_of_the_next_one_begins_when_the_one_before_has_ended(

@@ -6,6 +6,9 @@ import asyncio
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -14,6 +17,11 @@ from typing import Any
 
 import aiohttp
 
+from gateway.app.parts import Listening
+from gateway.app.workers import messages
+from gateway.app.workers.board import Board
+from gateway.app.workers.process import WorkerProcess
+from gateway.settings import load
 from tests.integration.conftest import StartGateway, StartInstance
 from tests.support.consul import ConsulAgent
 from tests.support.gateway_process import GatewayProcess, eventually
@@ -141,6 +149,10 @@ async def test_a_circuit_that_opens_in_one_worker_is_open_in_the_other(
         await _answers(clients[2], 200)
         await _answers(clients[1], 200)
     gateway.stop()
+    for number in (1, 2):
+        command: list[str | Path] = [Path(sys.executable).with_name("gateway"), "replay", f"{journal}.worker-{number}"]
+        replayed = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert replayed.returncode == 0, replayed.stdout + replayed.stderr
     (tripped,) = (e for e in _events(tmp_path / "journal.worker-1", "ProcessResponse") if e["decision"]["circuit"])
     imposed = _events(tmp_path / "journal.worker-2", "ImposeCircuit")[0]
     print(f"open in the other worker after {1000 * (imposed['now'] - tripped['now']):.1f} ms")
@@ -170,6 +182,72 @@ async def test_a_worker_that_is_killed_costs_what_it_had_in_flight_and_is_replac
     assert load.tally.statuses.keys() == {200}
     assert len(load.tally.failures) <= clients / 2 + 2, load.tally
     assert gateway.metric("gateway_worker_restarts_total") == 1
+
+
+async def test_a_worker_says_that_it_lives_while_it_waits_for_the_first_view() -> None:
+    """It was taken for hung when Consul was away at the start."""
+    said: list[messages.FromWorker] = []
+    board, listening = Board.make(1), socket.create_server(("127.0.0.1", 0))
+    worker = WorkerProcess(1, lambda _, message: said.append(message))
+    settings = load({"access_log": "off", "workers": "1"}, None)
+    await worker.start(messages.Begin(settings, b"k" * 32, 1), Listening(listening, None), board.descriptor)
+    async with asyncio.timeout(30):
+        while sum(isinstance(each, messages.Report) for each in said) < 2:
+            await asyncio.sleep(0.01)
+    assert isinstance(said[0], messages.Made)
+    worker.send(messages.Close())
+    assert await worker.wait() == 0
+    listening.close()
+    os.close(board.descriptor)
+
+
+async def test_a_worker_that_hangs_is_killed_and_replaced_while_the_other_serves(
+    dev_consul: ConsulAgent,
+    start_instance: StartInstance,
+    register: Register,
+    start_gateway: StartGateway,
+    tmp_path: Path,
+) -> None:
+    register(dev_consul, "orders", start_instance("a"))
+    dev_consul.admin.put("gateway/routes/orders", {"backends": [{"service": "orders"}]})
+    access = tmp_path / "access.log"
+    gateway = start_gateway(dev_consul.environment, workers=2, access_log=access)
+    async with _client_of_each(gateway, access) as clients:
+        hung = min(_workers(gateway))  # the first that was started
+        os.kill(hung, signal.SIGSTOP)
+        try:
+            for _ in range(20):
+                assert (await clients[2].get())[0] == 200
+            dev_consul.admin.put("gateway/routes/more", {"match": {"path_prefix": "/x"}, "respond": {"status": 204}})
+            await eventually(lambda: len(gateway.admin("/v1/routes")["routes"]) == 2)
+            await eventually(lambda: hung not in _workers(gateway), within=30)
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(hung, signal.SIGKILL)
+        await eventually(lambda: len(_workers(gateway)) == 2)
+    assert "A worker is silent, and is killed." in gateway.log
+    await eventually(lambda: gateway.metric("gateway_workers") == 2)
+    assert {await _status(f"{gateway.url}/x") for _ in range(10)} == {204}, "the new one was told of the new route"
+
+
+async def test_workers_that_cannot_live_are_started_ever_more_slowly_and_readiness_says_so(
+    dev_consul: ConsulAgent, start_instance: StartInstance, register: Register, start_gateway: StartGateway
+) -> None:
+    register(dev_consul, "orders", start_instance("a"))
+    dev_consul.admin.put("gateway/routes/orders", {"backends": [{"service": "orders"}]})
+    gateway = start_gateway(dev_consul.environment, workers=2)
+    until, killed = time.monotonic() + 6, 0
+    while time.monotonic() < until:
+        for pid in _workers(gateway):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                killed += 1
+        if killed == 2:
+            await eventually(lambda: gateway.status("/readyz") == 503)
+        await asyncio.sleep(0.02)
+    assert 4 <= killed <= 2 * 8, "0.1 s, 0.2 s, 0.4 s … between two"
+    await eventually(gateway.ready, within=30)
+    assert await _status(gateway.url) == 200
 
 
 async def test_an_open_circuit_outlives_the_worker_that_had_it(

@@ -81,10 +81,11 @@ class App:
         """Serves from the first full view of Consul on, or from the snapshot's, until it has drained."""
         settings = self._settings
         try:
-            await self._front.open()
             if self._before is None:
                 await self._admin.start()
+            await self._front.open()
         except BaseException:
+            await self._admin.stop()
             await self._front.close()
             raise
         logger.info(
@@ -152,9 +153,13 @@ class App:
     async def _serve(self) -> None:
         settings = self._settings
         await self._front.start()
+        if settings.handover is not None:
+            self._successors = Successors(settings.handover, self._sockets, self._succeeded)
         self._ready = True
         await self._discovery.register()
-        await self._succeed()
+        if self._before is not None:
+            await self._admin.start()
+            self._before.release(settings.gateway_id)
         where = {"listen": str(settings.listen or "off"), "tls_listen": str(settings.tls_listen or "off")}
         told = {"routes": len(self._in_force.routes_by_name), "workers": settings.workers}
         logger.info("The gateway serves.", extra={**where, **told})
@@ -175,14 +180,6 @@ class App:
             self._successors.close()
         drained = await self._front.drain(settings.drain_time, settings.finish_limit, accepting=accepting)
         logger.info("The gateway has drained.", extra={"finished": drained.finished, "aborted": drained.aborted})
-
-    async def _succeed(self) -> None:
-        """Takes the place of the gateway before, if there is one, and waits for the next."""
-        if self._before is not None:
-            await self._admin.start()
-            self._before.release(self._settings.gateway_id)
-        if self._settings.handover is not None:
-            self._successors = Successors(self._settings.handover, self._sockets, self._succeeded)
 
     def _succeeded(self, gateway_id: str) -> None:
         logger.info("Another gateway serves in this one's place.", extra={"id_there": gateway_id})

@@ -148,7 +148,7 @@ def _attributes() -> Mapping[str, tuple[str, ...]]:
     core = Gateway(lambda _: bool, float)
     services = core._services  # noqa: SLF001 - as above
     unslotted = (core, services, services._registry, core._routes)  # noqa: SLF001
-    known = {type(each): {*vars(each)} for each in unslotted if hasattr(each, "__dict__")}
+    known: dict[type, set[str]] = {type(each): {*vars(each)} for each in unslotted if hasattr(each, "__dict__")}
     found: dict[str, tuple[str, ...]] = {}
     for name, cls in _CLASSES.items():
         if issubclass(cls, tuple) or cls.__module__ == model.__name__:
@@ -321,7 +321,7 @@ class _Restorer:
         if kind not in _ATTRIBUTES:
             raise CheckpointError(f"node {number} is of no known kind: {str(kind)[:60]!r}")
         self._to_fill.append(number)
-        cls = _CLASSES[str(kind)]
+        cls: type[object] = _CLASSES[str(kind)]
         return cls.__new__(cls)
 
     def _step(self, owner: object, name: object, *arguments: object) -> object:

@@ -108,7 +108,7 @@ def _context(options: TlsOptions, files: CertificateFiles) -> ssl.SSLContext:
     return context
 
 
-class Encrypted(OSError):
+class Encrypted(Exception):
     """A key has a password."""
 
 

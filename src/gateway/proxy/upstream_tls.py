@@ -9,16 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.core.model import ConnectTls
-from gateway.proxy.certificate_files import no_password
+from gateway.proxy.certificate_files import Encrypted, no_password
 
 logger = logging.getLogger("gateway.tls")
 
 _MOST = 256
 """Sets of settings whose contexts are kept."""
-
-
-class UnusableFiles(OSError):
-    """A file is not what it should be; the message names those that may be meant."""
 
 
 _Stamp = tuple[tuple[int, int, int], ...]
@@ -39,7 +35,7 @@ def tls_context(settings: ConnectTls) -> ssl.SSLContext:
     """For a new connection. Certificates are rotated without a restart: files are looked at each time, and what cannot
     be used, as a certificate whose key is yet to come, leaves the last context in force.
 
-    Raises OSError (UnusableFiles is one) where a file cannot be read or is not what it should be, and never was.
+    Raises OSError, which names the files, where one cannot be read or is not what it should be, and never was.
     """
     kept = _kept.get(settings)
     if kept is None:
@@ -80,8 +76,8 @@ def _stamp(settings: ConnectTls) -> _Stamp:
 def _context(settings: ConnectTls) -> ssl.SSLContext:
     try:
         return _made(settings)
-    except OSError as error:
-        raise UnusableFiles(f"{', '.join(_files(settings))}: {error}") from error
+    except (OSError, Encrypted) as error:
+        raise OSError(f"{', '.join(_files(settings))}: {error}") from error
 
 
 def _made(settings: ConnectTls) -> ssl.SSLContext:

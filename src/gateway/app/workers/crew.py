@@ -26,6 +26,8 @@ ANSWER_WITHIN = 1.0
 BEAT = 1.0
 HUNG_AFTER = 15
 """Beats of the parent without a word from a worker, after which it is replaced."""
+MADE_WITHIN = 60
+"""The same, of one that has not said its first word: reading the code takes long on a busy machine."""
 END_WITHIN = 5.0
 _STEADY = 10.0
 """Seconds of life after which a worker's end is no sign that the next will end as well."""
@@ -186,10 +188,8 @@ class Crew:
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _begin(self, number: int) -> messages.Begin:
-        settings = self._settings
-        share = -(-settings.max_connections // settings.workers)
-        secrets = {"consul_token": None, "admin_token": None}  # of the parent's business alone
-        its = settings.model_copy(update={"max_connections": share, **secrets})
+        # Tokens are the parent's business alone.
+        its = self._settings.model_copy(update={"consul_token": None, "admin_token": None})
         return messages.Begin(its, self._sticky_key, number)
 
     def _has_ended(self, worker: WorkerProcess, code: int) -> None:
@@ -236,7 +236,7 @@ class Crew:
         ages = messages.Ages(self._loop.time(), self._ages())
         for worker in self._workers.values():
             worker.silent_for += 1
-            if worker.silent_for > HUNG_AFTER:
+            if worker.silent_for > (HUNG_AFTER if worker.briefed else MADE_WITHIN):
                 logger.error("A worker is silent, and is killed.", extra={"number": worker.number, "pid": worker.pid})
                 worker.kill()
             elif worker.briefed:

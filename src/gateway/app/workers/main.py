@@ -56,6 +56,7 @@ class Worker:
         self._reporting: asyncio.TimerHandle | None = None
         self._ending: asyncio.Task[None] | None = None
         self._ended = asyncio.Event()
+        self._serves = False
         self._starting: asyncio.Task[None] | None = None
         self._stop_asked = asyncio.Event()
 
@@ -116,6 +117,7 @@ class Worker:
         self._serving.rates.ask = self._rates = AskingParent(self._channel.send, self._serving.rates.judge)
         spare_the_collector()
         self._channel.send(messages.Made())
+        self._report(self._serving)
 
     async def _serve(self, serving: Serving) -> None:
         try:
@@ -123,8 +125,8 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(error)
             return
+        self._serves = True
         self._channel.send(messages.Serves())
-        self._report(serving)
 
     def _fail(self, error: Exception) -> None:
         if not isinstance(error, OSError | JournalError | ListenError | TlsError):
@@ -181,7 +183,7 @@ class Worker:
         if self._ended.is_set() or self._ending is not None:
             return
         serving, circuits, rates = self._serving, self._circuits, self._rates
-        if serving is None or circuits is None or rates is None or self._settings is None or self._reporting is None:
+        if serving is None or circuits is None or rates is None or self._settings is None or not self._serves:
             self._ended.set()
             return
         self._stop_reporting()
