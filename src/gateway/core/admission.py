@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from gateway.core.restorable import Restorable
+from mypy_extensions import mypyc_attr
 
 if TYPE_CHECKING:
     from gateway.core.pool import Pool
     from gateway.core.tickets import Ticket
 
 
-class Lane(Restorable):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Lane:
     """The waiting tickets of one route for one pool.
 
     A route's queue is the sum of its lanes: a backend that is busy does not hold up what waits for another.
@@ -45,7 +46,8 @@ class Lane(Restorable):
         return self.retries if ticket.tried else self.fresh
 
 
-class Gate(Restorable):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Gate:
     """One route's counts: tickets in flight and tickets queued. It outlives edits of the route."""
 
     __slots__ = ("in_flight", "lanes", "name", "queued")

@@ -10,7 +10,7 @@ from math import gcd
 from struct import Struct
 from typing import Generic, Protocol, TypeVar
 
-from gateway.core.restorable import Restorable
+from mypy_extensions import mypyc_attr
 
 _TURN = 1 << 20
 """Leads are kept in millionths of a turn or so: integers, so that nothing drifts."""
@@ -40,7 +40,8 @@ W = TypeVar("W", bound=Weighted)
 M = TypeVar("M", bound=Member)
 
 
-class WeightedRoundRobin(Restorable, Generic[W]):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class WeightedRoundRobin(Generic[W]):
     """Smooth weighted round robin that stays fair while eligibility changes.
 
     The algorithm is nginx's (`ngx_http_upstream_round_robin`): a pick raises every current value by its weight, takes
@@ -166,7 +167,8 @@ def _level(leads: list[int], owed: int) -> list[int]:
     return [lead + each + (index < rest) for index, lead in enumerate(leads)]
 
 
-class LeastRequest(Restorable, Generic[M]):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class LeastRequest(Generic[M]):
     """Of two members drawn by weight, the one with less in flight for its weight (power of two choices)."""
 
     __slots__ = ("_bounds", "_weights")
@@ -190,7 +192,8 @@ class LeastRequest(Restorable, Generic[M]):
         return members[first]
 
 
-class RingHash(Restorable, Generic[M]):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class RingHash(Generic[M]):
     """Consistent hashing: a key stays with its member while the ring's membership stays.
 
     Points are spread by weight. How many a member has depends on its own weight and, in steps of powers of two, on

@@ -39,8 +39,9 @@ from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
+from mypy_extensions import mypyc_attr
+
 from gateway.core.model import CircuitMode, CircuitPolicy
-from gateway.core.restorable import Restorable
 
 _BUCKETS = 10
 _JITTER = 0.1
@@ -104,7 +105,8 @@ PASSED, FAILED = Judgement(failed=False), Judgement(failed=True)
 """Judged, and nothing came of it."""
 
 
-class Window(Restorable):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Window:
     """Judged results of the last `length` seconds, in ten buckets."""
 
     __slots__ = ("_bucket_length", "_buckets", "_head", "failures", "total")
@@ -137,7 +139,8 @@ class Window(Restorable):
         self._head = head
 
 
-class Circuit(Restorable):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Circuit:
     """The circuit of one instance. Policies come in with each call: one may change while the circuit lives on."""
 
     __slots__ = (

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
+from mypy_extensions import mypyc_attr
+
 from gateway.core.admission import Lane
 from gateway.core.breaker import UNJUDGED, Imposition, Judgement
 from gateway.core.events import Event, Recorder
@@ -27,7 +29,6 @@ from gateway.core.model import FailureKind, Instance, InstanceKey, Outcome, Reas
 from gateway.core.pool import Member, Service
 from gateway.core.refusals import REASON_OF_FAILURE, STATUSES
 from gateway.core.registry import ViewDifference
-from gateway.core.restorable import Restorable
 from gateway.core.retry import may_retry_failure, may_retry_status
 from gateway.core.routes import Routes
 from gateway.core.routing import CompileRegex, OnPredicateError, RoutingTable
@@ -58,7 +59,8 @@ _SWITCHING_PROTOCOLS = 101
 D = TypeVar("D", Done, Broken)
 
 
-class Gateway(Restorable):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Gateway:
     """All decisions of one worker. Not thread-safe: one event loop owns it."""
 
     def __init__(

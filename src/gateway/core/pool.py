@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Container, Hashable, Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
+from mypy_extensions import mypyc_attr
+
 from gateway.core.balancer import LeastRequest, RingHash, WeightedRoundRobin
 from gateway.core.breaker import Circuit, CircuitState
 from gateway.core.facts import TicketFacts
@@ -19,7 +21,6 @@ from gateway.core.model import (
     Reason,
     ServicePolicy,
 )
-from gateway.core.restorable import Restorable
 from gateway.core.retry import Budget
 from gateway.core.serving import ANYBODY, Serving
 
@@ -57,7 +58,8 @@ class Selector(NamedTuple):
         )
 
 
-class Member(Restorable):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Member:
     """One instance with what the gateway keeps locally about it: its circuit, and what it has in flight."""
 
     __slots__ = ("circuit", "in_flight", "instance", "key", "service", "warm_since")
@@ -78,7 +80,8 @@ class Member(Restorable):
         self.warm_since = now
 
 
-class Service(Restorable):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Service:
     """A service as the gateway runs it.
 
     `version` moves whenever other members may be picked, `load_version` whenever one reaches or leaves its most in
@@ -189,7 +192,8 @@ class Candidates(NamedTuple):
 _NOBODY = Candidates((), ())
 
 
-class Pool(Restorable):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Pool:
     """What a backend may pick from at this moment, kept until the service's versions move."""
 
     __slots__ = (

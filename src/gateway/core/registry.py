@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from mypy_extensions import mypyc_attr
+
 from gateway.core.model import Instance, InstanceKey
-from gateway.core.restorable import Restorable
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class ViewDifference:
 _NONE: Mapping[InstanceKey, Instance] = {}
 
 
-class Registry(Restorable):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Registry:
     """Services and their instances. A service is known from its first view on, be it empty."""
 
     def __init__(self) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from mypy_extensions import mypyc_attr
+
 from gateway.core.model import FailureKind, RetryBudget, RetryPolicy
-from gateway.core.restorable import Restorable
 
 _SPAN = 10
 """Seconds over which the budget compares retries with requests."""
@@ -30,7 +31,8 @@ def may_retry_status(policy: RetryPolicy, method: str, status: int, replayable: 
     return replayable and status in policy.on_statuses and method in policy.methods
 
 
-class Budget(Restorable):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Budget:
     """Retries of one service against its requests of the last ten seconds, in buckets of one second.
 
     Counted against requests begun, not requests in flight: when one of three instances dies, a third of what is in

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from mypy_extensions import mypyc_attr
+
 from gateway.core.admission import Gate
 from gateway.core.model import Backend, Route
 from gateway.core.pool import Pool, Selector
-from gateway.core.restorable import Restorable
 from gateway.core.routing import CompileRegex, OnPredicateError, RoutingTable
 from gateway.core.services import Services
 from gateway.core.split import Split
@@ -15,7 +16,8 @@ from gateway.core.views import RouteLoad
 from gateway.core.when import CompileWhen
 
 
-class Routes(Restorable):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Routes:
     """Owns the state variable `routing_table`."""
 
     def __init__(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 
+from mypy_extensions import mypyc_attr
+
 from gateway.core.breaker import FAILED, PASSED, CircuitEvent, CircuitState, Imposition, Judgement, Permit
 from gateway.core.events import Recorder
 from gateway.core.model import CircuitMode, Instance, InstanceKey, ServicePolicy
 from gateway.core.pool import WARM_STEPS, Member, Selector, Service
 from gateway.core.registry import Registry, ViewDifference
-from gateway.core.restorable import Restorable
 from gateway.core.timers import Timers
 from gateway.core.views import CircuitChange, CircuitView, Counters
 
@@ -21,7 +22,8 @@ def _place(service: Service, instance: Instance) -> _Place:
     return (service.name, instance.key, instance.endpoint)
 
 
-class Services(Restorable):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Services:
     """Owns the state variables `services`, `service_health` and `circuit_states`.
 
     `changed` is called with a service after any step that could let a waiting ticket go, or leave it without hope.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
+from mypy_extensions import mypyc_attr
+
 from gateway.core.balancer import WeightedRoundRobin
 from gateway.core.model import Backend, InstanceKey, Reason, Route
 from gateway.core.pool import Pool
-from gateway.core.restorable import Restorable
 from gateway.core.serving import ANYBODY, Serving, Standing, Steering
 
 
-class _Share(Restorable):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class _Share:
     __slots__ = ("fallback", "key", "pool", "weight")
 
     def __init__(self, key: int, backend: Backend, pool: Pool) -> None:
@@ -22,7 +24,8 @@ class _Share(Restorable):
         self.weight = backend.weight
 
 
-class Ways(Restorable):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Ways:
     """Where one ticket may go, by what its request said: a pool for each share.
 
     A pool that has nothing to pick from gives way to its reserve, if its backend lets others serve then.
@@ -54,7 +57,8 @@ class Ways(Restorable):
         ]
 
 
-class Split(Restorable):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Split:
     """The pools of a route's backends, in the route's order, but for those of weight 0.
 
     It serves all versions of the route that have the same backends, so that an edit of something else, or of another

@@ -5,9 +5,10 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from mypy_extensions import mypyc_attr
+
 from gateway.core.facts import TicketFacts
 from gateway.core.model import FailureKind, Instance, InstanceKey, Outcome, Reason, Route, ServicePolicy
-from gateway.core.restorable import Restorable
 
 if TYPE_CHECKING:
     from gateway.core.admission import Gate
@@ -25,7 +26,8 @@ class TicketState(Enum):
     ENDED = "ended"
 
 
-class Ticket(Restorable):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Ticket:
     """One accepted request. It keeps the version of the route it matched, and ends exactly once."""
 
     __slots__ = (
@@ -63,7 +65,8 @@ class Ticket(Restorable):
         self.expiry: Timer | None = None
 
 
-class Attempt(Restorable):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Attempt:
     """One try of a ticket on one instance, under the service policy of that moment."""
 
     __slots__ = ("instance", "judged", "member", "number", "permit", "policy", "ticket")

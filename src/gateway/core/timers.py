@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
-from gateway.core.restorable import Restorable
+from mypy_extensions import mypyc_attr
 
 Step = Callable[[float], None]
 
 
-class Timer(Restorable):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Timer:
     """One step to come; cancelled, it lets go of the step at once."""
 
     __slots__ = ("step",)
@@ -19,7 +20,8 @@ class Timer(Restorable):
         self.step: Step | None = step
 
 
-class Timers(Restorable):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Timers:
     """Steps by their time in monotonic seconds; equal times run in the order they were set."""
 
     __slots__ = ("_cancelled", "_count", "_heap")

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Collection
 from typing import TypeVar
 
+from mypy_extensions import mypyc_attr
+
 from gateway.core.breaker import CircuitState
 from gateway.core.model import Reason
-from gateway.core.restorable import Restorable
 from gateway.telemetry.durations import DurationHistogram
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
@@ -18,7 +19,8 @@ _STATUSES = {status: str(status) for status in range(100, 600)}
 V = TypeVar("V")
 
 
-class Counts(Restorable):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Counts:
     """Counted in one event loop; those of several are shown together by `add`. Goes from process to process."""
 
     def __init__(self) -> None:

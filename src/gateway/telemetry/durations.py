@@ -11,9 +11,8 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 
+from mypy_extensions import mypyc_attr
 from opentelemetry.sdk.metrics.export import AggregationTemporality, Histogram, HistogramDataPoint, Metric
-
-from gateway.core.restorable import Restorable
 
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Seconds; what OpenTelemetry's semantic conventions advise for HTTP durations."""
@@ -24,7 +23,8 @@ Labels = tuple[str, ...]
 _OVERFLOW: Labels = ("otel.metric.overflow",)
 
 
-class DurationHistogram(Restorable):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class DurationHistogram:
     """`names` are the attribute names of the labels that `record` is given; an empty label is left out."""
 
     def __init__(self, name: str, description: str, names: tuple[str, ...], limit: int = SERIES_LIMIT) -> None:
