@@ -1,12 +1,18 @@
-# The gateway alone, as an unprivileged user. PYTHON_IMAGE is any image with python3 (3.11 to 3.13) and its venv module.
+# The gateway alone, as an unprivileged user. PYTHON_IMAGE is any image with python3 (3.11 to 3.13) and its venv module;
+# where it has apt-get, a compiler is installed for the build, and left behind.
 ARG PYTHON_IMAGE=python:3.11-slim
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /build
 RUN python3 -m venv /opt/gateway
-COPY requirements.lock pyproject.toml README.md LICENSE ./
+RUN command -v apt-get >/dev/null || exit 0; missing=; command -v gcc >/dev/null || missing="gcc libc6-dev"; \
+    test -e "$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" || missing="$missing python3-dev"; \
+    test -z "$missing" || { apt-get -qq update && apt-get -qq install --yes --no-install-recommends $missing; } \
+    || echo "no compiler is to be had: the gateway will be interpreted"
+COPY requirements.lock pyproject.toml hatch_build.py README.md LICENSE ./
 COPY src src
 # The lock constrains what is installed and what builds it; development tools in it are left out.
-RUN PIP_CONSTRAINT=/build/requirements.lock /opt/gateway/bin/pip install --quiet --no-cache-dir --disable-pip-version-check .
+RUN PIP_CONSTRAINT=/build/requirements.lock /opt/gateway/bin/pip install --quiet --no-cache-dir --disable-pip-version-check . \
+    && /opt/gateway/bin/gateway --version
 
 FROM ${PYTHON_IMAGE}
 RUN groupadd --system gateway && useradd --system --gid gateway --home-dir /var/lib/gateway --create-home gateway

@@ -12,7 +12,7 @@ COMPILED := $(CURDIR)/.compiled
 WITH_CONSUL = consul=$$(consul/get-consul) && CONSUL_BIN=$$consul
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-long lint format bench soak model-check model-check-deep mutation fuzz lock clean
+.PHONY: help setup run test test-compiled test-long lint format bench soak model-check model-check-deep mutation fuzz lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -35,6 +35,12 @@ run: setup ## a dev Consul, three services, an edge gateway on :8080 and a sidec
 test: setup ## every test but the long ones
 	@$(WITH_CONSUL) $(BIN)/pytest -m "not long" $(ARGS)
 
+# What the compiler may read differently: the request's way, and the core against its specification.
+test-compiled: setup ## the tests that matter most for what is compiled, in a compiled process
+	@test -d $(COMPILED) || { echo "nothing is compiled here"; exit 1; }
+	@$(WITH_CONSUL) PYTHONPATH=$(COMPILED) $(BIN)/pytest -m "not long" tests/unit/test_compiled.py tests/unit/test_journal_*.py \
+		tests/unit/test_core_*.py tests/spec/test_*_machine.py tests/integration/test_proxy_*.py $(ARGS)
+
 test-long: setup ## outages of a minute, bodies of a gigabyte
 	@$(WITH_CONSUL) $(BIN)/pytest -m long --timeout=900 $(ARGS)
 
@@ -49,7 +55,7 @@ format: $(READY) ## rewrite the sources as lint wants them
 	@$(BIN)/ruff format --quiet .
 
 bench: setup ## figures, each against something measured in the same run
-	@$(WITH_CONSUL); export CONSUL_BIN; set -e; for script in benchmarks/*.py; do \
+	@$(WITH_CONSUL); export CONSUL_BIN PYTHONPATH=$(COMPILED); set -e; for script in benchmarks/*.py; do \
 		echo "== $$script"; $(BIN)/python -m benchmarks.$$(basename $$script .py); done
 
 soak: setup ## a mixed load with every fault, for MINUTES=5; ARGS="--seed N --only TEXT"

@@ -83,8 +83,8 @@ def _obstacle() -> str | None:
 def _compile(modules: list[Path], made: Path) -> None:
     """Libraries into `made`/lib. Ends the process, with the reasons on stdout, where mypy finds an error."""
     from mypyc.build import mypycify
-    from setuptools import Distribution
     from setuptools.command.build_ext import build_ext
+    from setuptools.dist import Distribution
 
     extensions = mypycify(
         ["--config-file=../pyproject.toml", *map(str, modules)],

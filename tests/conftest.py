@@ -9,6 +9,8 @@ from typing import Literal, TypeAlias
 import pytest
 import uvloop
 
+from gateway.build import COMPILED
+from tests.support import compiled
 from tests.support.consul import Cluster, ConsulAgent, ConsulContainer, ConsulProcess, Options, Role, engine_reason
 from tests.support.consul.engine import engine_required
 
@@ -23,6 +25,15 @@ _names = count(1)
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, LoopFactory]:
     """The loop that the gateway runs on; it differs from asyncio's own in small things that matter."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+def pytest_report_header() -> str:
+    processes = "compiled" if compiled.environment() else "interpreted"
+    if not COMPILED:
+        return f"gateway: interpreted; its processes: {processes}"
+    if not compiled.environment():
+        pytest.exit("what PYTHONPATH leads to was not compiled from these sources: make test-compiled", 4)
+    return "gateway: compiled, here and in its processes"
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
 """The compiled gateway that processes under test, benchmarks and `make run` use: `.compiled`, a tree for PYTHONPATH.
 
 `python -m tests.support.compiled` brings it up to date. It is used only while it was made from what is there now; a
-source that was changed since is run itself. Where nothing can be compiled, there is no such tree.
+source that was changed since is run itself. Where nothing can be compiled, or GATEWAY_BUILD=interpreted says that
+nothing is to be, there is no such tree.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from pathlib import Path
 _ROOT = Path(__file__).parents[2]
 TREE = _ROOT / ".compiled"
 _STAMP = "made-from"
+_UNWANTED = os.environ.get("GATEWAY_BUILD") == "interpreted"
 
 
 def _digest() -> str:
@@ -27,26 +29,28 @@ def _digest() -> str:
     return found.hexdigest()
 
 
-def _fresh(digest: str) -> bool:
+def _usable(digest: str) -> bool:
     stamp = TREE / _STAMP
-    return stamp.exists() and stamp.read_text() == digest
+    return not _UNWANTED and stamp.exists() and stamp.read_text() == digest
 
 
 @cache
 def environment() -> Mapping[str, str]:
     """What a process gets that is to run compiled, if it can; settled once for a whole run."""
-    return {"PYTHONPATH": str(TREE)} if _fresh(_digest()) else {}
+    return {"PYTHONPATH": str(TREE)} if _usable(_digest()) else {}
 
 
 def refresh() -> None:
     """Ends the process where mypy or the C compiler found an error."""
     digest = _digest()
-    if _fresh(digest):
+    if _usable(digest):
         return
-    print("The gateway is being compiled: about a minute on two cores.", flush=True)
     made = TREE.with_name(".compiled.new")
     for old in (made, TREE):
         shutil.rmtree(old, ignore_errors=True)
+    if _UNWANTED:
+        return
+    print("The gateway is being compiled: about a minute on two cores.", flush=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     if subprocess.run([*pip, "--no-build-isolation", "--target", made, _ROOT], check=False).returncode:
         sys.exit("The gateway could not be compiled.")

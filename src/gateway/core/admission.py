@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from mypy_extensions import mypyc_attr
+
 if TYPE_CHECKING:
     from gateway.core.pool import Pool
     from gateway.core.tickets import Ticket
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Lane:
     """The waiting tickets of one route for one pool.
 
@@ -43,6 +46,7 @@ class Lane:
         return self.retries if ticket.tried else self.fresh
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Gate:
     """One route's counts: tickets in flight and tickets queued. It outlives edits of the route."""
 

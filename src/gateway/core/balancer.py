@@ -10,6 +10,8 @@ from math import gcd
 from struct import Struct
 from typing import Generic, Protocol, TypeVar
 
+from mypy_extensions import mypyc_attr
+
 _TURN = 1 << 20
 """Leads are kept in millionths of a turn or so: integers, so that nothing drifts."""
 _REPLAYED = 4096
@@ -38,6 +40,7 @@ W = TypeVar("W", bound=Weighted)
 M = TypeVar("M", bound=Member)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class WeightedRoundRobin(Generic[W]):
     """Smooth weighted round robin that stays fair while eligibility changes.
 
@@ -164,6 +167,7 @@ def _level(leads: list[int], owed: int) -> list[int]:
     return [lead + each + (index < rest) for index, lead in enumerate(leads)]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class LeastRequest(Generic[M]):
     """Of two members drawn by weight, the one with less in flight for its weight (power of two choices)."""
 
@@ -188,6 +192,7 @@ class LeastRequest(Generic[M]):
         return members[first]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class RingHash(Generic[M]):
     """Consistent hashing: a key stays with its member while the ring's membership stays.
 

@@ -39,6 +39,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
+from mypy_extensions import mypyc_attr
+
 from gateway.core.model import CircuitMode, CircuitPolicy
 
 _BUCKETS = 10
@@ -103,6 +105,7 @@ PASSED, FAILED = Judgement(failed=False), Judgement(failed=True)
 """Judged, and nothing came of it."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Window:
     """Judged results of the last `length` seconds, in ten buckets."""
 
@@ -136,6 +139,7 @@ class Window:
         self._head = head
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Circuit:
     """The circuit of one instance. Policies come in with each call: one may change while the circuit lives on."""
 

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
+from mypy_extensions import mypyc_attr
+
 from gateway.core.admission import Lane
 from gateway.core.breaker import UNJUDGED, Imposition, Judgement
 from gateway.core.events import Event, Recorder
@@ -57,6 +59,7 @@ _SWITCHING_PROTOCOLS = 101
 D = TypeVar("D", Done, Broken)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Gateway:
     """All decisions of one worker. Not thread-safe: one event loop owns it."""
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Container, Hashable, Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
+from mypy_extensions import mypyc_attr
+
 from gateway.core.balancer import LeastRequest, RingHash, WeightedRoundRobin
 from gateway.core.breaker import Circuit, CircuitState
 from gateway.core.facts import TicketFacts
@@ -56,6 +58,7 @@ class Selector(NamedTuple):
         )
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Member:
     """One instance with what the gateway keeps locally about it: its circuit, and what it has in flight."""
 
@@ -77,6 +80,7 @@ class Member:
         self.warm_since = now
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Service:
     """A service as the gateway runs it.
 
@@ -188,6 +192,7 @@ class Candidates(NamedTuple):
 _NOBODY = Candidates((), ())
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Pool:
     """What a backend may pick from at this moment, kept until the service's versions move."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from mypy_extensions import mypyc_attr
+
 from gateway.core.model import Instance, InstanceKey
 
 
@@ -24,6 +26,7 @@ class ViewDifference:
 _NONE: Mapping[InstanceKey, Instance] = {}
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Registry:
     """Services and their instances. A service is known from its first view on, be it empty."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mypy_extensions import mypyc_attr
+
 from gateway.core.model import FailureKind, RetryBudget, RetryPolicy
 
 _SPAN = 10
@@ -29,6 +31,7 @@ def may_retry_status(policy: RetryPolicy, method: str, status: int, replayable: 
     return replayable and status in policy.on_statuses and method in policy.methods
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Budget:
     """Retries of one service against its requests of the last ten seconds, in buckets of one second.
 

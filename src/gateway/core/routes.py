@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from mypy_extensions import mypyc_attr
+
 from gateway.core.admission import Gate
 from gateway.core.model import Backend, Route
 from gateway.core.pool import Pool, Selector
@@ -14,6 +16,7 @@ from gateway.core.views import RouteLoad
 from gateway.core.when import CompileWhen
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Routes:
     """Owns the state variable `routing_table`."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 
+from mypy_extensions import mypyc_attr
+
 from gateway.core.breaker import FAILED, PASSED, CircuitEvent, CircuitState, Imposition, Judgement, Permit
 from gateway.core.events import Recorder
 from gateway.core.model import CircuitMode, Instance, InstanceKey, ServicePolicy
@@ -20,6 +22,7 @@ def _place(service: Service, instance: Instance) -> _Place:
     return (service.name, instance.key, instance.endpoint)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Services:
     """Owns the state variables `services`, `service_health` and `circuit_states`.
 

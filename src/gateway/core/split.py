@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
+from mypy_extensions import mypyc_attr
+
 from gateway.core.balancer import WeightedRoundRobin
 from gateway.core.model import Backend, InstanceKey, Reason, Route
 from gateway.core.pool import Pool
 from gateway.core.serving import ANYBODY, Serving, Standing, Steering
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class _Share:
     __slots__ = ("fallback", "key", "pool", "weight")
 
@@ -21,6 +24,7 @@ class _Share:
         self.weight = backend.weight
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Ways:
     """Where one ticket may go, by what its request said: a pool for each share.
 
@@ -53,6 +57,7 @@ class Ways:
         ]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Split:
     """The pools of a route's backends, in the route's order, but for those of weight 0.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from mypy_extensions import mypyc_attr
+
 from gateway.core.facts import TicketFacts
 from gateway.core.model import FailureKind, Instance, InstanceKey, Outcome, Reason, Route, ServicePolicy
 
@@ -24,6 +26,7 @@ class TicketState(Enum):
     ENDED = "ended"
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Ticket:
     """One accepted request. It keeps the version of the route it matched, and ends exactly once."""
 
@@ -62,6 +65,7 @@ class Ticket:
         self.expiry: Timer | None = None
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Attempt:
     """One try of a ticket on one instance, under the service policy of that moment."""
 

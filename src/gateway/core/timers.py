@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
+from mypy_extensions import mypyc_attr
+
 Step = Callable[[float], None]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Timer:
     """One step to come; cancelled, it lets go of the step at once."""
 
@@ -17,6 +20,7 @@ class Timer:
         self.step: Step | None = step
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Timers:
     """Steps by their time in monotonic seconds; equal times run in the order they were set."""
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import partial
 from operator import attrgetter
-from types import MethodType, ModuleType
+from types import BuiltinMethodType, MethodType, ModuleType
 from typing import Any, TypeVar, cast
 
 from gateway.core import (
@@ -210,7 +210,7 @@ class _Taker:
 
     def _step(self, value: object) -> _Node:
         function, arguments = (value.func, value.args) if isinstance(value, partial) else (value, ())
-        if isinstance(function, MethodType) and function.__name__ in _STEPS:
+        if isinstance(function, MethodType | BuiltinMethodType) and function.__name__ in _STEPS:
             return ["step", self._number(function.__self__), function.__name__, *self._values(arguments)]
         raise AssertionError(f"the core holds a {type(value)!r}, which no checkpoint knows")
 

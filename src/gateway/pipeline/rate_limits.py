@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from socket import AF_INET6, inet_pton
@@ -24,8 +23,7 @@ _NETWORK_OF_A_HOST = 8
 """Bytes: the /64 that one host or household has in IPv6, and may take any address from (RFC 6177, RFC 8981)."""
 
 
-@dataclass(frozen=True, slots=True)
-class RateLoad:
+class RateLoad(NamedTuple):
     """What a route's limits remember. `forgotten` keys had to go while they were live."""
 
     route: str

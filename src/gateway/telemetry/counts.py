@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import TypeVar
 
+from mypy_extensions import mypyc_attr
+
 from gateway.core.breaker import CircuitState
 from gateway.core.model import Reason
 from gateway.telemetry.durations import DurationHistogram
@@ -17,6 +19,7 @@ _STATUSES = {status: str(status) for status in range(100, 600)}
 V = TypeVar("V")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Counts:
     """Counted in one event loop; those of several are shown together by `add`. Goes from process to process."""
 

@@ -11,6 +11,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 
+from mypy_extensions import mypyc_attr
 from opentelemetry.sdk.metrics.export import AggregationTemporality, Histogram, HistogramDataPoint, Metric
 
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -22,6 +23,7 @@ Labels = tuple[str, ...]
 _OVERFLOW: Labels = ("otel.metric.overflow",)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class DurationHistogram:
     """`names` are the attribute names of the labels that `record` is given; an empty label is left out."""
 
