@@ -1,13 +1,13 @@
-# The gateway alone, as an unprivileged user. PYTHON_IMAGE is any image with python3 (3.11 to 3.13) and its venv module;
-# where it has apt-get, a compiler is installed for the build, and left behind.
+# The gateway alone, as an unprivileged user. PYTHON_IMAGE is any image with python3 (3.11 to 3.13) and its venv module.
+# GATEWAY_BUILD=compiled compiles the way of a request; the compiler, from Debian's packages, is left behind.
 ARG PYTHON_IMAGE=python:3.11-slim
 FROM ${PYTHON_IMAGE} AS build
+ARG GATEWAY_BUILD=interpreted
 WORKDIR /build
 RUN python3 -m venv /opt/gateway
-RUN command -v apt-get >/dev/null || exit 0; missing=; command -v gcc >/dev/null || missing="gcc libc6-dev"; \
+RUN [ "$GATEWAY_BUILD" = compiled ] || exit 0; missing=; command -v gcc >/dev/null || missing="gcc libc6-dev"; \
     test -e "$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" || missing="$missing python3-dev"; \
-    test -z "$missing" || { apt-get -qq update && apt-get -qq install --yes --no-install-recommends $missing; } \
-    || echo "no compiler is to be had: the gateway will be interpreted"
+    test -z "$missing" || { apt-get -qq update && apt-get -qq install --yes --no-install-recommends $missing; }
 COPY requirements.lock pyproject.toml hatch_build.py README.md LICENSE ./
 COPY src src
 # The lock constrains what is installed and what builds it; development tools in it are left out.

@@ -5,20 +5,23 @@ VENV := .venv
 BIN := $(VENV)/bin
 MINUTES ?= 5
 READY := $(VENV)/.ready
-# The gateway's processes run from here (see tests/support/compiled.py); tests and lints read the sources.
+# What benchmarks and test-compiled run (see tests/support/compiled.py); all else runs from the sources.
 COMPILED := $(CURDIR)/.compiled
 
 # The Consul binary, obtained where the machine has none; looked up only by the targets that need it.
 WITH_CONSUL = consul=$$(consul/get-consul) && CONSUL_BIN=$$consul
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-compiled test-long lint format bench soak model-check model-check-deep mutation fuzz lock clean
+.PHONY: help setup run compiled test test-compiled test-long lint format bench soak model-check model-check-deep mutation fuzz lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-setup: $(READY) ## virtual environment from requirements.lock, a Consul binary, the gateway compiled
+setup: $(READY) ## virtual environment from requirements.lock, and a Consul binary
 	@consul/get-consul >/dev/null
+
+compiled: export GATEWAY_BUILD ?= auto
+compiled: setup ## the gateway compiled, for bench and test-compiled: a minute or two, where there is a C compiler
 	@$(BIN)/python -m tests.support.compiled
 
 $(READY): requirements.lock pyproject.toml
@@ -30,13 +33,14 @@ $(READY): requirements.lock pyproject.toml
 
 # exec, and the shell's trap: Ctrl-C goes to the demo, which removes what it started, and make ends without complaint.
 run: setup ## a dev Consul, three services, an edge gateway on :8080 and a sidecar; Ctrl-C removes it all
-	@$(WITH_CONSUL) PYTHONPATH=$(COMPILED) exec $(BIN)/gateway demo
+	@$(WITH_CONSUL) exec $(BIN)/gateway demo
 
 test: setup ## every test but the long ones
 	@$(WITH_CONSUL) $(BIN)/pytest -m "not long" $(ARGS)
 
 # What the compiler may read differently: the request's way, and the core against its specification.
-test-compiled: setup ## the tests that matter most for what is compiled, in a compiled process
+test-compiled: export GATEWAY_BUILD ?= auto
+test-compiled: compiled ## the tests that matter most for what is compiled, in a compiled process
 	@test -d $(COMPILED) || { echo "nothing is compiled here"; exit 1; }
 	@$(WITH_CONSUL) PYTHONPATH=$(COMPILED) $(BIN)/pytest -m "not long" tests/unit/test_compiled.py tests/unit/test_journal_*.py \
 		tests/unit/test_core_*.py tests/spec/test_*_machine.py tests/integration/test_proxy_*.py $(ARGS)
@@ -54,7 +58,8 @@ format: $(READY) ## rewrite the sources as lint wants them
 	@$(BIN)/ruff check --quiet --fix .
 	@$(BIN)/ruff format --quiet .
 
-bench: setup ## figures, each against something measured in the same run
+bench: export GATEWAY_BUILD ?= auto
+bench: compiled ## figures of the compiled gateway, each against something measured in the same run
 	@$(WITH_CONSUL); export CONSUL_BIN PYTHONPATH=$(COMPILED); set -e; for script in benchmarks/*.py; do \
 		echo "== $$script"; $(BIN)/python -m benchmarks.$$(basename $$script .py); done
 

@@ -1,8 +1,8 @@
-"""Compiles the way of a request, by mypyc, when a wheel is built.
+"""Compiles the way of a request, by mypyc, when a wheel is built and GATEWAY_BUILD asks for it.
 
-Which modules those are stands in pyproject.toml. The sources are the same, and go into the wheel as well. Where there
-is no C compiler or no Python.h, the wheel is pure: it does the same, slower. GATEWAY_BUILD=interpreted asks for that,
-GATEWAY_BUILD=compiled makes it an error.
+Which modules those are stands in pyproject.toml. The sources are the same, and go into the wheel as well. It may be
+`interpreted` (the default: a pure wheel, that does the same, slower), `compiled` (an error where there is no C compiler
+or no Python.h), or `auto` (compiled where it can be).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class CompileHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if version == "editable":
             return
-        asked = os.environ.get(_ASKED, "")
-        if asked not in ("", "compiled", "interpreted"):
-            raise ValueError(f"{_ASKED} is {asked!r}; it may be compiled or interpreted")
-        why = f"{_ASKED} asks for it" if asked == "interpreted" else _obstacle()
+        asked = os.environ.get(_ASKED) or "interpreted"
+        if asked not in ("auto", "compiled", "interpreted"):
+            raise ValueError(f"{_ASKED} is {asked!r}; it may be interpreted, compiled or auto")
+        why = f"{_ASKED}=compiled compiles it" if asked == "interpreted" else _obstacle()
         if why is not None and asked == "compiled":
             raise RuntimeError(f"{_ASKED} is compiled, but nothing can be compiled here: {why}")
         if why is not None:

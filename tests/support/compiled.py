@@ -1,8 +1,8 @@
-"""The compiled gateway that processes under test, benchmarks and `make run` use: `.compiled`, a tree for PYTHONPATH.
+"""The compiled gateway that benchmarks and `make test-compiled` use: `.compiled`, a tree for PYTHONPATH.
 
-`python -m tests.support.compiled` brings it up to date. It is used only while it was made from what is there now; a
-source that was changed since is run itself. Where nothing can be compiled, or GATEWAY_BUILD=interpreted says that
-nothing is to be, there is no such tree.
+`python -m tests.support.compiled` brings it up to date. It is used only where GATEWAY_BUILD is `auto` or `compiled`, and
+while it was made from what is there now; a source that was changed since is run itself. Where nothing can be compiled
+there is no such tree.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from pathlib import Path
 _ROOT = Path(__file__).parents[2]
 TREE = _ROOT / ".compiled"
 _STAMP = "made-from"
-_UNWANTED = os.environ.get("GATEWAY_BUILD") == "interpreted"
+_WANTED = os.environ.get("GATEWAY_BUILD") in ("auto", "compiled")
 
 
 def _digest() -> str:
@@ -31,7 +31,7 @@ def _digest() -> str:
 
 def _usable(digest: str) -> bool:
     stamp = TREE / _STAMP
-    return not _UNWANTED and stamp.exists() and stamp.read_text() == digest
+    return _WANTED and stamp.exists() and stamp.read_text() == digest
 
 
 @cache
@@ -43,13 +43,11 @@ def environment() -> Mapping[str, str]:
 def refresh() -> None:
     """Ends the process where mypy or the C compiler found an error."""
     digest = _digest()
-    if _usable(digest):
+    if _usable(digest) or not _WANTED:
         return
     made = TREE.with_name(".compiled.new")
     for old in (made, TREE):
         shutil.rmtree(old, ignore_errors=True)
-    if _UNWANTED:
-        return
     print("The gateway is being compiled: about a minute on two cores.", flush=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     if subprocess.run([*pip, "--no-build-isolation", "--target", made, _ROOT], check=False).returncode:
