@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
@@ -35,6 +36,8 @@ from gateway.settings import Settings
 from gateway.telemetry import logs
 
 REPORT_INTERVAL = 1.0
+_END_WITHIN = 15.0
+"""Seconds that closing may take, once no request is waited for any more."""
 
 logger = logging.getLogger("gateway.workers")
 
@@ -180,7 +183,13 @@ class Worker:
             self._reporting = None
 
     def _parent_left(self) -> None:
-        if self._ended.is_set() or self._ending is not None:
+        if self._ended.is_set():
+            return
+        if self._settings is not None:
+            settings = self._settings
+            longest = settings.outlive + settings.drain_time + settings.finish_limit + _END_WITHIN
+            self._loop.call_later(longest, _end_now)
+        if self._ending is not None:
             return
         serving, circuits, rates = self._serving, self._circuits, self._rates
         if serving is None or circuits is None or rates is None or self._settings is None or not self._serves:
@@ -199,6 +208,13 @@ class Worker:
                 await self._stop_asked.wait()
         logger.warning("The worker drains, and ends.")
         await self._drain(serving, messages.Drain(settings.drain_time, settings.finish_limit, accepting=True))
+
+
+def _end_now() -> None:
+    """Nobody is there any more to kill a worker that cannot end in order."""
+    logger.error("The worker did not end in time, and ends now.")
+    logging.shutdown()
+    os._exit(1)
 
 
 def main() -> None:
