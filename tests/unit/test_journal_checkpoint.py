@@ -189,7 +189,7 @@ DAMAGES: dict[str, tuple[Callable[[Any], None], str]] = {
         "node ",
     ),
     "a method that is no text": (set_part("Ticket", 4, 5), "'?5'? stands where a str belongs"),
-    "a number of a ticket that is none": (set_part("Ticket", 6, {}), "stands where a int belongs"),
+    "a number of a ticket that is none": (set_part("Ticket", 6, {}), "stands where a int belongs|int object expected"),
     "a pool without candidates": (set_part("Pool", 1, None), "node "),
     "unhashable": (lambda state: kind_of(state["nodes"], "dict").append([[0, 0], 1]), "node "),
     "a tuple that contains itself": (
