@@ -192,7 +192,8 @@ def test_a_checkpoint_whose_damage_shows_later_is_told_at_the_event(run: Sequenc
         for number, node in enumerate(state["nodes"])
     ]
     broken = replace(run[start], state={**state, "nodes": nodes})
-    with pytest.raises(ReplayError, match=r"run again: TypeError\(.Encoding objects|used: node \d+: str object expected"):
+    trouble = r"run again: TypeError\(.Encoding objects|used: node \d+: str object expected"
+    with pytest.raises(ReplayError, match=trouble):
         made_again([broken, *run[start + 1 :]])
 
 
