@@ -479,9 +479,9 @@ RUNS = settings(
 )
 
 RARE = {Action.PREFER, Action.REQUEUE, Action.DELIVER, Action.LATE_PROBE}
+"""What these runs need not reach: a core that is told its node later, and what the simulated runs reach instead."""
 OF_SEVERAL = {Action.IMPOSE_CIRCUIT}
 """Comes from other workers, which this machine has none of: `test_shared_circuits` and the simulation's runs have."""
-"""What these runs need not reach: a core that is told its node later, and what the simulated runs reach instead."""
 
 
 @pytest.mark.timeout(300)
