@@ -480,6 +480,8 @@ RUNS = settings(
 
 RARE = {Action.PREFER, Action.REQUEUE, Action.DELIVER, Action.LATE_PROBE}
 """What these runs need not reach: a core that is told its node later, and what the simulated runs reach instead."""
+OF_SEVERAL = {Action.IMPOSE_CIRCUIT}
+"""Comes from other workers, which this machine has none of: `test_shared_circuits` and the simulation's runs have."""
 
 
 @pytest.mark.timeout(300)
@@ -497,5 +499,5 @@ def test_runs_are_behaviours_of_the_specification() -> None:
     found = validate(lines)
     assert found.accepted, f"{found}; refused: {lines[found.taken] if found.taken < len(lines) else None}"
     assert found.given >= 2_000
-    assert {event.action for event in told} >= set(Action) - RARE
+    assert {event.action for event in told} >= set(Action) - RARE - OF_SEVERAL
     print(f"TLC took {found.taken} events in {found.places} places")
