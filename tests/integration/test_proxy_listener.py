@@ -3,17 +3,16 @@
 import asyncio
 import socket
 from dataclasses import replace
-from typing import NoReturn
 
 import pytest
 from aiohttp import http_parser
 
+from gateway.build import COMPILED
 from gateway.core.model import Outcome
 from gateway.pipeline.stage import Pipelines
 from gateway.proxy.listener import Listener, NoCParser, require_c_parser
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.sockets import ListenError
-from gateway.proxy.upstream_pool import UpstreamPool
 from tests.support.proxies import OPTIONS, Records, running_proxy
 from tests.support.upstreams import OK, Exchange, ScriptedUpstream, request
 
@@ -123,16 +122,16 @@ async def test_stop_may_be_called_twice() -> None:
         await proxy.listener.stop()
 
 
-class _Failing(dict[object, UpstreamPool]):
-    def get(self, *_: object) -> NoReturn:
-        raise RuntimeError("secret")
-
-
+@pytest.mark.skipif(COMPILED, reason="breaks a method, which a compiled class does not allow")
 async def test_an_error_of_our_own_is_500_without_a_word_about_it(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with ScriptedUpstream() as upstream, running_proxy(upstream) as proxy, await proxy.connect() as client:
-        monkeypatch.setattr(proxy.upstream, "_pools", _Failing())
+
+        def fail(*_: object) -> None:
+            raise RuntimeError("secret")
+
+        monkeypatch.setattr(proxy.upstream, "_pool", fail)
         response = await client.ask(request())
         assert response.status == 500
         assert b"internal_error" in response.body
