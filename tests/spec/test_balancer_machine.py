@@ -180,9 +180,9 @@ class BalancerMachine(RuleBasedStateMachine):
     def leads_are_true(self) -> None:
         """But for what cuts forgave, for less than a unit at each change, and as much again for what is under way."""
         leads, forgiven = self.specified.put_down(), self.specified.forgiven
-        assert all(
-            abs(self.owed[name] - (leads[name] + forgiven[name]) * UNIT) <= 2 * (self.changes + 1) * UNIT for name in NAMES
-        )
+        for name in NAMES:
+            missing = self.owed[name] - (leads[name] + forgiven[name]) * UNIT
+            assert abs(missing) <= 2 * (self.changes + 1) * UNIT
 
     @invariant()
     def turns_balance(self) -> None:
