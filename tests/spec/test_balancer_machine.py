@@ -46,7 +46,7 @@ def cut(leads: dict[str, int]) -> dict[str, int]:
 
 
 class Specified:
-    """The variables of the module; `currents` holds only who entered. `forgiven` is what cuts took from each or gave."""
+    """The variables of the module; `currents` holds only who entered. `forgiven`: what cuts took from each or gave."""
 
     def __init__(self) -> None:
         self.weights: dict[str, int] = {}
