@@ -1,6 +1,7 @@
 """A Consul agent as a local process."""
 
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -43,6 +44,8 @@ class ConsulProcess(ConsulAgent):
     def pause(self) -> None:
         if self._process:
             self._process.send_signal(signal.SIGSTOP)
+            # Only when the kernel has stopped all its threads does it answer nobody any more.
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def unpause(self) -> None:
         if self._process:
