@@ -65,7 +65,7 @@ def record(folder: Path, results: Results, ratios: Iterable[Ratio]) -> None:
     about = (
         f"Of {time.strftime('%d %B %Y')}, on {_machine()}. Requests a second of a closed load from `wrk`, with the "
         "instance and the load on the same machine: ratios count, not figures. The gateway serves with its defaults, "
-        "access log and metrics on. Medians of three rounds that go through all in turn."
+        "access log and metrics on. Medians of rounds that go through all in turn."
     )
     lines = [
         _BEGIN,
