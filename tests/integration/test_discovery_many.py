@@ -113,7 +113,7 @@ async def test_between_the_modes_nothing_is_lost(dev_consul: ConsulAgent) -> Non
         await eventually(lambda: not by_lists(running))
         dev_consul.admin.set_check("c1", "passing")
         await sink.until(lambda: sink.health("s1") == {"s1": "passing"})
-        assert set(sink.held) == {"s1"}
+        await sink.until(lambda: set(sink.held) == {"s1"})
 
 
 async def test_an_outage_while_lists_are_watched(data_consul: ConsulAgent) -> None:
