@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from gateway.core.filters import Edit, EditRequestHeaders, Respond
-from gateway.core.limits import RateKey, RateLimit, RateSource
 from gateway.core.model import (
     Backend,
     Balance,
@@ -17,7 +16,6 @@ from gateway.core.model import (
     ConnectTls,
     HashOn,
     HashSource,
-    Limits,
     Match,
     Route,
     ServicePolicy,
@@ -26,7 +24,6 @@ from gateway.core.model import (
 )
 from gateway.journal import checkpoint
 from gateway.journal.lines import LineError, claims, encode, encode_checkpoint, parse, read
-from gateway.journal.values import ROUTE
 from tests.spec.simulation import events
 from tests.unit.core_support import Shell, facts, instance, policy, route
 
@@ -76,15 +73,6 @@ def test_no_header_no_path_and_no_secret_gets_into_a_line() -> None:
     assert "superseded" in text
     assert "secret" not in text
     assert "192.0.2.77" not in text
-
-
-def test_a_routes_limits_are_read_back_whole() -> None:
-    told: list[bytes] = []
-    shell = Shell(trace=lambda event: told.append(encode(len(told) + 1, event)))
-    limits = Limits(in_flight=3, rate=(RateLimit(600, 60.0, 9, RateKey(RateSource.HEADER, "x-tenant")),))
-    shell.routes(route(limits=limits))
-    (written,) = parse(told[-1], "here").inputs["routes"]
-    assert ROUTE.validate_python(written).limits == limits
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_the_ids_are_those_that_were_received_and_sent(maker: SpanMaker) -> None
 
 
 def test_a_trace_that_begins_here_has_a_root(maker: SpanMaker) -> None:
-    context = msgspec.structs.replace(CONTEXT, parent_id=None, state="")
+    context = TraceContext(CONTEXT.trace_id, None, CONTEXT.span_id, CONTEXT.sampled)
     assert [_ids(span)[2] for span in maker.spans(RECORD, context, ENDED)] == [None, SERVER, SERVER]
     assert _ids(next(maker.spans(RECORD, context, ENDED)))[0] == CONTEXT.trace_id
 

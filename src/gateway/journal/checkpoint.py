@@ -92,9 +92,9 @@ _DERIVED: Mapping[type, Mapping[str, Callable[[Any], object]]] = {
 }
 """What follows from the other attributes, and would make a checkpoint large."""
 _LEAVES: Mapping[str, Callable[[object], object]] = {
-    "Instance": INSTANCE.validate_python,
-    "Route": ROUTE.validate_python,
-    "ServicePolicy": POLICY.validate_python,
+    "Instance": INSTANCE.made,
+    "Route": ROUTE.made,
+    "ServicePolicy": POLICY.made,
 }
 """Frozen values that go over whole, as they stand in events."""
 _COMPILED = "__mypyc_attrs__"

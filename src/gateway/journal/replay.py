@@ -132,11 +132,11 @@ class Replay:
         elif action is Action.TICK:
             core.tick(now)
         elif action is Action.APPLY_VIEW:
-            core.apply_view(inputs["service"], map(INSTANCE.validate_python, inputs["instances"]), now)
+            core.apply_view(inputs["service"], map(INSTANCE.made, inputs["instances"]), now)
         elif action is Action.APPLY_ROUTES:
-            core.apply_routes(self._versions([ROUTE.validate_python(each) for each in inputs["routes"]]), now)
+            core.apply_routes(self._versions([ROUTE.made(each) for each in inputs["routes"]]), now)
         elif action is Action.APPLY_POLICIES:
-            policies = map(POLICY.validate_python, inputs["policies"])
+            policies = map(POLICY.made, inputs["policies"])
             core.apply_policies({policy.service: policy for policy in policies}, now)
         elif action is Action.FORGET_SERVICE:
             core.forget_service(inputs["service"], now)
@@ -167,7 +167,7 @@ class Replay:
 
     def _version(self, inputs: Mapping[str, Any]) -> Route:
         if "superseded" in inputs:
-            return ROUTE.validate_python(inputs["superseded"])
+            return ROUTE.made(inputs["superseded"])
         route = self.core.table.routes.get(inputs["route"])
         if route is None or route.version != inputs["version"]:
             raise ValueError(f"version {inputs['version']} of route {inputs['route']!r} is not in force")
@@ -199,7 +199,7 @@ class Replay:
 
 def _steering(inputs: Mapping[str, Any]) -> Steering | None:
     told = inputs.get("steering")
-    return None if told is None else STEERING.validate_python(told)
+    return None if told is None else STEERING.made(told)
 
 
 def _imposition(inputs: Mapping[str, Any]) -> Imposition:

@@ -11,8 +11,6 @@ import re
 from collections.abc import Sequence
 from random import random
 
-import msgspec
-
 from gateway.telemetry.ids import digits
 
 Field = tuple[str, str]
@@ -30,17 +28,21 @@ _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 _SAMPLED = 1
 
 
-class TraceContext(msgspec.Struct, frozen=True):
-    """One request's place in its trace. Ids are lower-case hexadecimal: 32 digits of the trace, 16 of a span."""
+class TraceContext:
+    """One request's place in its trace. Ids are lower-case hexadecimal: 32 digits of the trace, 16 of a span.
 
-    trace_id: str
-    parent_id: str | None
-    """The caller's span; None where the trace begins here."""
-    span_id: str
-    """Of the request as a whole."""
-    sampled: bool
-    state: str = ""
-    """`tracestate` as it goes on."""
+    `parent_id` is the caller's span, None where the trace begins here; `span_id` is of the request as a whole; `state`
+    is `tracestate` as it goes on.
+    """
+
+    __slots__ = ("parent_id", "sampled", "span_id", "state", "trace_id")
+
+    def __init__(self, trace_id: str, parent_id: str | None, span_id: str, sampled: bool, state: str = "") -> None:
+        self.trace_id = trace_id
+        self.parent_id = parent_id
+        self.span_id = span_id
+        self.sampled = sampled
+        self.state = state
 
     def fields(self, span_id: str) -> list[Field]:
         """What an attempt with that span sends."""
