@@ -33,10 +33,10 @@ from gateway.proxy.facts import Entrance, Message
 from gateway.proxy.forwarding import Forwarder
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.pooled_upstream import PooledUpstream
-from gateway.proxy.records import RequestRecord
 from gateway.telemetry.access import AccessLog
 from gateway.telemetry.counts import Counts
 from gateway.telemetry.observer import Observer
+from gateway.telemetry.records import RequestRecord
 from gateway.telemetry.redaction import Redaction
 
 REQUESTS = 5_000
@@ -131,7 +131,13 @@ class Rig:
         self._upstream = PooledUpstream(options, lambda _: None)
         logger = logging.getLogger("benchmark")
         self.forwarder = Forwarder(self.conductor, Pipelines(()), self._upstream, options, observer, logger)
-        self.client, self.wire = connection(self.forwarder, options)
+        self._server = ClientServer(self.forwarder, options)
+        self.client, self.wire = connection(self._server)
+
+    def flush(self) -> None:
+        """What the event loop does at the end of a round."""
+        self._upstream.outbox.flush()
+        self._server.outbox.flush()
 
     async def connect(self) -> Callable[[bytes], None]:
         """What takes bytes from the instance."""
@@ -146,8 +152,8 @@ class Rig:
         return kept.data_received
 
 
-def connection(exchanges: Forwarder | _Nobody, options: ProxyOptions) -> tuple[ClientConnection, _Wire]:
-    client, wire = ClientServer(exchanges, options).factory(_HTTP)(), _Wire()
+def connection(server: ClientServer) -> tuple[ClientConnection, _Wire]:
+    client, wire = server.factory(_HTTP)(), _Wire()
     client.connection_made(wire)
     return client, wire
 
@@ -177,10 +183,12 @@ async def whole(instance: Instance, log: str) -> tuple[float, float]:
     def again() -> None:
         ask(_REQUEST)
         answer(_RESPONSE)
+        rig.flush()
 
     def differently() -> None:
         ask(other())
         answer(_RESPONSE)
+        rig.flush()
 
     alike, apart = microseconds(again), microseconds(differently) - microseconds(other)
     assert rig.wire.written.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -200,7 +208,7 @@ async def parts(instance: Instance) -> dict[str, float]:
     assert record.facts is not None
     facts, conductor, other = record.facts, rig.conductor, unlike()
     nobody = _Nobody()
-    reading, _ = connection(nobody, ProxyOptions("edge-1"))
+    reading, _ = connection(ClientServer(nobody, ProxyOptions("edge-1")))
     route = conductor.core.match(facts)
     assert route is not None
 

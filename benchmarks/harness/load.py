@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 import resource
+import select
+import socket
 import subprocess
 import time
 from base64 import b64encode
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -81,34 +84,66 @@ def told(said: str) -> Closed:
 # --- at a constant rate -------------------------------------------------------------------------------------------
 
 
-async def steady(port: int, *, rate: float, seconds: float, connections: int = 64) -> Sequence[float]:
-    """Latencies in seconds, from when each request was due: what waits for a free connection waits, too."""
-    loop = asyncio.get_running_loop()
-    idle: asyncio.Queue[_Client] = asyncio.Queue()
-    clients = [await _connected(port) for _ in range(connections)]
-    for client in clients:
-        idle.put_nowait(client)
-    latencies: list[float] = []
-    tasks: set[asyncio.Task[None]] = set()
+def steady(port: int, *, rate: float, seconds: float, connections: int = 64) -> Sequence[float]:
+    """Latencies in seconds, from when each request was due: what waits for a free connection waits, too.
 
-    async def one(due: float) -> None:
-        client = await idle.get()
-        await client.ask()
-        latencies.append(loop.time() - due)
-        idle.put_nowait(client)
+    No event loop: asyncio's timers are up to a millisecond late, which is more than what is measured.
+    """
+    load = _Steady(port, connections)
+    try:
+        return load.run(int(rate * seconds), 1 / rate)
+    finally:
+        load.close()
 
-    began = loop.time()
-    for number in range(int(rate * seconds)):
-        due = began + number / rate
-        if (pause := due - loop.time()) > 0:
-            await asyncio.sleep(pause)
-        task = loop.create_task(one(due))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-    await asyncio.gather(*tasks)
-    for client in clients:
-        client.close()
-    return latencies
+
+class _Steady:
+    def __init__(self, port: int, connections: int) -> None:
+        self._poll = select.epoll()
+        self._sockets: dict[int, socket.socket] = {}
+        self._due: dict[int, float] = {}
+        self._come: dict[int, bytes] = {}
+        for _ in range(connections):
+            made = socket.create_connection(("127.0.0.1", port))
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._sockets[made.fileno()] = made
+            self._poll.register(made, select.EPOLLIN)
+        self._idle = deque(self._sockets)
+
+    def close(self) -> None:
+        self._poll.close()
+        for each in self._sockets.values():
+            each.close()
+
+    def run(self, count: int, apart: float) -> Sequence[float]:
+        latencies: list[float] = []
+        waiting: deque[float] = deque()
+        began, asked = time.perf_counter(), 0
+        while len(latencies) < count:
+            now = time.perf_counter()
+            while asked < count and (due := began + asked * apart) <= now:
+                waiting.append(due)
+                asked += 1
+            while waiting and self._idle:
+                self._ask(self._idle.popleft(), waiting.popleft())
+            pause = began + asked * apart - time.perf_counter() if asked < count else 1.0
+            # Where epoll counts milliseconds, this call counts microseconds.
+            select.select((self._poll,), (), (), max(0.0, pause))
+            for descriptor, _ in self._poll.poll(0):
+                if self._answered(descriptor):
+                    latencies.append(time.perf_counter() - self._due[descriptor])
+                    self._idle.append(descriptor)
+        return latencies
+
+    def _ask(self, descriptor: int, due: float) -> None:
+        self._due[descriptor], self._come[descriptor] = due, b""
+        self._sockets[descriptor].sendall(_REQUEST)
+
+    def _answered(self, descriptor: int) -> bool:
+        data = self._sockets[descriptor].recv(65536)
+        if not data:
+            raise LoadError("a connection was closed")
+        self._come[descriptor] += data
+        return _is_whole(self._come[descriptor])
 
 
 class _Client(asyncio.Protocol):
@@ -124,8 +159,7 @@ class _Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._data += data
-        head, end, body = self._data.partition(b"\r\n\r\n")
-        if end and len(body) >= _length(head) and self._answered is not None:
+        if self._answered is not None and _is_whole(self._data):
             self._data = b""
             if not self._answered.done():
                 self._answered.set_result(None)
@@ -145,9 +179,12 @@ class _Client(asyncio.Protocol):
             self._transport.close()
 
 
-def _length(head: bytes) -> int:
+def _is_whole(response: bytes) -> bool:
+    head, end, body = response.partition(b"\r\n\r\n")
+    if not end:
+        return False
     found = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
-    return int(found[1]) if found else 0
+    return len(body) >= (int(found[1]) if found else 0)
 
 
 async def _connected(port: int) -> _Client:

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.core.model import FailureKind, Limits, Outcome, RetryPolicy
 from gateway.proxy.options import ProxyOptions
-from gateway.proxy.records import RequestRecord
+from gateway.telemetry.records import RequestRecord
 from gateway.telemetry.trace_context import TraceContext
 from tests.support.proxies import DEFAULT_ROUTE, OPTIONS, running_proxy
 from tests.support.upstreams import OK, Exchange, ReceivedRequest, ScriptedUpstream, request

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.core.model import Connect, ConnectTls, FailureKind, RetryPolicy, ServicePolicy
 from gateway.proxy.certificate_files import CertificateFiles
-from gateway.proxy.records import RequestRecord
+from gateway.telemetry.records import RequestRecord
 from tests.support.certificates import Authority
 from tests.support.proxies import DEFAULT_ROUTE, RunningProxy, running_proxy
 from tests.support.upstreams import Exchange, ScriptedUpstream, answer_ok, request

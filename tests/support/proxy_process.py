@@ -23,9 +23,9 @@ from gateway.proxy.conductor import Conductor
 from gateway.proxy.listener import Listener
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.pooled_upstream import PooledUpstream
-from gateway.proxy.records import RequestRecord
 from gateway.proxy.server_certificates import ServerCertificates
 from gateway.proxy.sockets import bind
+from gateway.telemetry.records import RequestRecord
 from tests.support.pipelines import all_stages
 
 

@@ -8,8 +8,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
-import msgspec
 import pytest
 from multidict import CIMultiDict
 from opentelemetry.sdk.metrics.export import HistogramDataPoint
@@ -21,7 +21,6 @@ from gateway.core.facts import RequestFacts
 from gateway.core.model import CircuitMode, Health, Instance, InstanceKey, Outcome, Reason
 from gateway.core.views import CircuitView, Counters, RouteLoad
 from gateway.journal.properties import Property
-from gateway.proxy.records import AttemptRecord, RequestRecord
 from gateway.telemetry import durations
 from gateway.telemetry.access import AccessEntry, AccessLog
 from gateway.telemetry.counts import Counts
@@ -30,6 +29,7 @@ from gateway.telemetry.instruments import COUNTERS, GAUGES
 from gateway.telemetry.lag import LoopLag
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.observer import Observer
+from gateway.telemetry.records import AttemptRecord, RequestRecord
 from gateway.telemetry.redaction import Redaction
 from gateway.telemetry.sources import MetricSources
 from gateway.telemetry.trace_context import TraceContext
@@ -348,31 +348,33 @@ FACTS = RequestFacts(
 CONTEXT = TraceContext("ab" * 16, None, "cd" * 8, sampled=False)
 
 
-def _record() -> RequestRecord:
-    return RequestRecord(
-        method="GET",
-        path="/orders",
-        route="orders",
-        status=200,
-        outcome=Outcome.RESPONDED,
-        reason=None,
-        duration=0.25,
-        attempts=2,
-        instance=ONE,
-        bytes_in=1,
-        bytes_out=2,
-        request_id="r1",
-        ticket=7,
-        client_ip="10.0.0.1",
-        detail=None,
-        trace=(
+def _record(**changes: object) -> RequestRecord:
+    usual: dict[str, Any] = {
+        "method": "GET",
+        "path": "/orders",
+        "route": "orders",
+        "status": 200,
+        "outcome": Outcome.RESPONDED,
+        "reason": None,
+        "duration": 0.25,
+        "attempts": 2,
+        "instance": ONE,
+        "bytes_in": 1,
+        "bytes_out": 2,
+        "request_id": "r1",
+        "ticket": 7,
+        "client_ip": "10.0.0.1",
+        "detail": None,
+        "trace": (
             AttemptRecord(ONE, 0.1, 0.2, "1" * 16, "reset", connect=0.01, duration=0.05),
             AttemptRecord(ONE, 0.15, 1.25, "2" * 16, 200, connect=0.02, first_byte=0.03, duration=0.04),
         ),
-        queue=0.1,
-        facts=FACTS,
-        context=CONTEXT,
-    )
+        "queue": 0.1,
+        "facts": FACTS,
+        "context": CONTEXT,
+    }
+    usual.update(changes)
+    return RequestRecord(**usual)
 
 
 def _no_age(service: str) -> float | None:
@@ -393,9 +395,7 @@ async def test_a_record_goes_to_metrics_and_access_log(metrics: Metrics, counts:
     entries = Entries()
     observer = Observer(counts, entries, Redaction(["cookie"], ["token"], ["user-agent", "cookie", "referer"]), _no_age)
     observer.request_ended(_record())
-    refused = msgspec.structs.replace(
-        _record(), status=404, route=None, outcome=Outcome.REJECTED, reason=Reason.NO_ROUTE, trace=()
-    )
+    refused = _record(status=404, route=None, outcome=Outcome.REJECTED, reason=Reason.NO_ROUTE, trace=())
     observer.request_ended(refused)
     samples = await _scrape(metrics)
     assert _get(samples, "gateway_attempt_failures_total", service="orders", kind="reset") == 1
@@ -414,6 +414,6 @@ async def test_a_record_goes_to_metrics_and_access_log(metrics: Metrics, counts:
 async def test_what_could_not_be_read_has_a_line_too(counts: Counts) -> None:
     entries = Entries()
     observer = Observer(counts, entries, Redaction((), (), ["user-agent"]), _no_age)
-    observer.request_ended(msgspec.structs.replace(_record(), facts=None, context=None, trace=()))
+    observer.request_ended(_record(facts=None, context=None, trace=()))
     (entry,) = entries.seen
     assert (entry.query, entry.headers, entry.trace_id) == ("", {}, None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import Any
+
 import pytest
 from multidict import CIMultiDict
 from opentelemetry.sdk.trace import ReadableSpan
@@ -10,7 +11,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from gateway.core.facts import RequestFacts
 from gateway.core.model import Instance, InstanceKey, Outcome, Reason
-from gateway.proxy.records import AttemptRecord, RequestRecord
+from gateway.telemetry.records import AttemptRecord, RequestRecord
 from gateway.telemetry.redaction import Redaction
 from gateway.telemetry.spans import SpanMaker
 from gateway.telemetry.trace_context import TraceContext
@@ -19,31 +20,42 @@ ONE = Instance(InstanceKey("dc1", "n1", "orders-1"), "orders", "10.0.0.7", 8000)
 CALLER, SERVER, FIRST, SECOND = "a" * 16, "b" * 16, "1" * 16, "2" * 16
 CONTEXT = TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", CALLER, SERVER, sampled=True, state="a=1")
 ENDED = 1_700_000_000_000_000_000
-RECORD = RequestRecord(
-    method="GET",
-    path="/orders",
-    route="all-orders",
-    status=200,
-    outcome=Outcome.RESPONDED,
-    reason=None,
-    duration=0.25,
-    attempts=2,
-    instance=ONE,
-    bytes_in=0,
-    bytes_out=2,
-    request_id="r1",
-    ticket=7,
-    client_ip="192.0.2.1",
-    detail=None,
-    trace=(
-        AttemptRecord(ONE, 0.1, 0.2, FIRST, "reset", connect=0.01, duration=0.05),
-        AttemptRecord(ONE, 0.15, 1.25, SECOND, 200, connect=0.02, first_byte=0.03, duration=0.0875),
-    ),
-    facts=RequestFacts(
-        "GET", "shop.test", "/orders", "token=s3cret&a=1", CIMultiDict({"User-Agent": "curl"}), "192.0.2.1", "https"
-    ),
-    context=CONTEXT,
+FIRST_TRY = AttemptRecord(ONE, 0.1, 0.2, FIRST, "reset", connect=0.01, duration=0.05)
+FACTS = RequestFacts(
+    "GET", "shop.test", "/orders", "token=s3cret&a=1", CIMultiDict({"User-Agent": "curl"}), "192.0.2.1", "https"
 )
+
+
+def second_try(result: int) -> AttemptRecord:
+    return AttemptRecord(ONE, 0.15, 1.25, SECOND, result, connect=0.02, first_byte=0.03, duration=0.0875)
+
+
+def record_of(**changes: object) -> RequestRecord:
+    usual: dict[str, Any] = {
+        "method": "GET",
+        "path": "/orders",
+        "route": "all-orders",
+        "status": 200,
+        "outcome": Outcome.RESPONDED,
+        "reason": None,
+        "duration": 0.25,
+        "attempts": 2,
+        "instance": ONE,
+        "bytes_in": 0,
+        "bytes_out": 2,
+        "request_id": "r1",
+        "ticket": 7,
+        "client_ip": "192.0.2.1",
+        "detail": None,
+        "trace": (FIRST_TRY, second_try(200)),
+        "facts": FACTS,
+        "context": CONTEXT,
+    }
+    usual.update(changes)
+    return RequestRecord(**usual)
+
+
+RECORD = record_of()
 
 
 @pytest.fixture
@@ -133,15 +145,15 @@ def test_names_and_attributes(maker: SpanMaker) -> None:
     ("record", "error"),
     [
         (RECORD, None),
-        (msgspec.structs.replace(RECORD, status=404), None),
-        (msgspec.structs.replace(RECORD, status=401, outcome=Outcome.REJECTED, reason=Reason.UNAUTHENTICATED), None),
-        (msgspec.structs.replace(RECORD, status=503), "503"),
+        (record_of(status=404), None),
+        (record_of(status=401, outcome=Outcome.REJECTED, reason=Reason.UNAUTHENTICATED), None),
+        (record_of(status=503), "503"),
         (
-            msgspec.structs.replace(RECORD, status=503, outcome=Outcome.REJECTED, reason=Reason.CIRCUIT_OPEN),
+            record_of(status=503, outcome=Outcome.REJECTED, reason=Reason.CIRCUIT_OPEN),
             "circuit_open",
         ),
-        (msgspec.structs.replace(RECORD, outcome=Outcome.BROKEN), "broken"),
-        (msgspec.structs.replace(RECORD, status=None, outcome=Outcome.ABANDONED), None),
+        (record_of(outcome=Outcome.BROKEN), "broken"),
+        (record_of(status=None, outcome=Outcome.ABANDONED), None),
     ],
 )
 def test_what_is_an_error_of_the_server(maker: SpanMaker, record: RequestRecord, error: str | None) -> None:
@@ -151,14 +163,14 @@ def test_what_is_an_error_of_the_server(maker: SpanMaker, record: RequestRecord,
 
 
 def test_to_a_client_each_status_from_400_on_is_an_error(maker: SpanMaker) -> None:
-    attempts = tuple(msgspec.structs.replace(RECORD.trace[1], result=status) for status in (302, 404))
-    _, moved, missing = maker.spans(msgspec.structs.replace(RECORD, trace=attempts), CONTEXT, ENDED)
+    attempts = (second_try(302), second_try(404))
+    _, moved, missing = maker.spans(record_of(trace=attempts), CONTEXT, ENDED)
     assert (moved.status.status_code, missing.status.status_code) == (StatusCode.UNSET, StatusCode.ERROR)
     assert _attributes(missing)["error.type"] == "404"
 
 
 def test_what_clients_send_makes_no_new_name_and_is_bounded(maker: SpanMaker) -> None:
-    odd = msgspec.structs.replace(RECORD, method="BREW" * 100, route=None, facts=None, path="/" + "x" * 9000, trace=())
+    odd = record_of(method="BREW" * 100, route=None, facts=None, path="/" + "x" * 9000, trace=())
     (span,) = maker.spans(odd, CONTEXT, ENDED)
     told = _attributes(span)
     assert (span.name, told["http.request.method"]) == ("_OTHER", "_OTHER")
@@ -168,5 +180,5 @@ def test_what_clients_send_makes_no_new_name_and_is_bounded(maker: SpanMaker) ->
 def test_bytes_that_are_no_text_can_be_delivered(maker: SpanMaker) -> None:
     """protobuf takes no surrogates, and a span that it does not take would keep its whole batch back."""
     facts = RequestFacts("GET", "a", "/", "", CIMultiDict({"User-Agent": "caf\udce9\u2028"}), "192.0.2.1")
-    server = next(maker.spans(msgspec.structs.replace(RECORD, facts=facts), CONTEXT, ENDED))
+    server = next(maker.spans(record_of(facts=facts), CONTEXT, ENDED))
     assert _attributes(server)["user_agent.original"] == "caf\\xe9\\u2028"

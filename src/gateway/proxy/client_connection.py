@@ -11,6 +11,7 @@ import logging
 import ssl
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from aiohttp.http import HttpProcessingError
@@ -25,6 +26,7 @@ from gateway.proxy.connection import Connection
 from gateway.proxy.facts import Entrance, Inbound, Message
 from gateway.proxy.forwarded import plain_address
 from gateway.proxy.options import ProxyOptions
+from gateway.proxy.outbox import Outbox
 from gateway.proxy.request_parser import RequestParser, is_of_http, request_parser, why_refused
 
 if TYPE_CHECKING:
@@ -69,9 +71,10 @@ class ClientConnection(Connection):
         exchanges: Exchanges,
         options: ProxyOptions,
         loop: asyncio.AbstractEventLoop,
+        outbox: Outbox,
         entrance: Entrance,
     ) -> None:
-        super().__init__(loop)
+        super().__init__(loop, outbox)
         self._requests: RequestParser | None = request_parser(self, options, loop)
         self._parser = self._requests
         self._server = server
@@ -109,7 +112,6 @@ class ClientConnection(Connection):
         self._alarm = Alarm(loop, self._waited_enough)
         self._stuck_timer: asyncio.TimerHandle | None = None
         self._lingering: asyncio.Task[None] | None = None
-        self._accepted: asyncio.Transport | None = None
         self.busy = False
         self.entrance = entrance
         self.certificate: PeerCertificate | None = None
@@ -122,7 +124,7 @@ class ClientConnection(Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        accepted = self._accepted = self.transport
+        accepted = self.transport
         assert accepted is not None
         tcp_keepalive(accepted)
         peername = transport.get_extra_info("peername")
@@ -138,7 +140,6 @@ class ClientConnection(Connection):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._plain, self._closing = False, True
-        self._accepted = None
         self._messages.clear()
         self._alarm.close()
         if self._stuck_timer is not None:
@@ -332,19 +333,16 @@ class ClientConnection(Connection):
         self._head_begun = self._partial
         patience = self._options.head_timeout if self._partial else self._options.keep_alive
         self._alarm.set(self._loop.time() + patience)
-        accepted = self._accepted
-        if accepted is not None and accepted.get_write_buffer_size():
+        if not self._unsent:
             self._watch_unread()
         if not self._turning and (self._messages or self._holding):
             self._turn()
             self._let_go_at_rest()
 
-    def write(self, data: bytes) -> None:
-        """Raises ConnectionResetError where the client has gone."""
-        transport = self.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the client has gone")
-        transport.write(data)
+    def flush(self) -> None:
+        super().flush()
+        if self._exchange is None:
+            self._watch_unread()
 
     async def drain(self) -> None:
         """Waits until the client has taken enough of what was written; a client that does not read is cut off."""
@@ -357,8 +355,8 @@ class ClientConnection(Connection):
             timer.cancel()
 
     def ask_for_body(self) -> None:
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        with suppress(ConnectionResetError):
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def tunnel(self, limit: int) -> StreamReader:
         """From now on all that comes, beginning with what came behind the head; about twice `limit` bytes wait."""
@@ -387,15 +385,13 @@ class ClientConnection(Connection):
     def abort(self) -> None:
         """Ends the connection at once, so that nobody takes what was sent for complete."""
         self._plain, self._closing = False, True
-        if self._accepted is not None:
-            self._accepted.abort()
+        super().abort()
 
     def close(self) -> None:
         """Ends the connection once what was written is taken, and in bounded time."""
         self._plain, self._closing = False, True
         self._alarm.close()
-        if self._accepted is not None:
-            self._accepted.close()
+        super().close()
         self._watch_unread()
 
     def _part(self) -> None:
@@ -403,10 +399,11 @@ class ClientConnection(Connection):
         it if the connection were closed at once (RFC 9112 §9.6)."""
         self._deaf, self._plain, self._head_begun = True, False, False
         self._messages.clear()
-        accepted = self._accepted
+        accepted = self.transport
         if accepted is None or accepted.is_closing() or not accepted.can_write_eof():
             self.close()
             return
+        self.flush()
         accepted.write_eof()
         self._server.idle(self)
         if self._buffer_paused:
@@ -436,7 +433,7 @@ class ClientConnection(Connection):
 
     def _watch_unread(self) -> None:
         """Sees to it that what was written is taken in bounded time, though nobody waits for it."""
-        accepted = self._accepted
+        accepted = self.transport
         if accepted is not None and self._stuck_timer is None and (unread := accepted.get_write_buffer_size()):
             self._stuck_timer = self._loop.call_later(self._options.write_timeout, self._still_unread, accepted, unread)
 

@@ -10,6 +10,7 @@ from gateway.proxy.client_connection import ClientConnection, Exchanges
 from gateway.proxy.facts import Entrance
 from gateway.proxy.forwarded import Forwarding, plain_address
 from gateway.proxy.options import ProxyOptions
+from gateway.proxy.outbox import Outbox
 
 
 class ClientServer:
@@ -20,6 +21,7 @@ class ClientServer:
         self._exchanges = exchanges
         self._options = options
         self._loop = asyncio.get_running_loop()
+        self.outbox = Outbox(self._loop)
         self._entering: set[ClientConnection] = set()
         self._idle: dict[ClientConnection, None] = {}
         self._all: set[ClientConnection] = set()
@@ -32,7 +34,7 @@ class ClientServer:
 
     def factory(self, entrance: Entrance) -> Callable[[], ClientConnection]:
         """What makes connections for the loop's server."""
-        return partial(ClientConnection, self, self._exchanges, self._options, self._loop, entrance)
+        return partial(ClientConnection, self, self._exchanges, self._options, self._loop, self.outbox, entrance)
 
     def enter(self, entrance: Entrance, peer: str) -> ClientConnection | None:
         """A connection that is to be made, and counts already; None where there are too many, or of that peer."""

@@ -14,6 +14,8 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.streams import StreamReader
 from aiohttp.tcp_helpers import tcp_nodelay
 
+from gateway.proxy.outbox import SMALL, Outbox
+
 
 class Pausable(Protocol):
     """A parser that can be told to keep what it has."""
@@ -24,8 +26,11 @@ class Pausable(Protocol):
 class Connection(asyncio.Protocol):
     """`transport` is None before the connection is made and after it is lost."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, outbox: Outbox) -> None:
         self._loop = loop
+        self._outbox = outbox
+        self._unsent = b""
+        """What is in the outbox."""
         self._writing_paused = False
         self._drained: asyncio.Future[None] | None = None
         self._reading_paused = False
@@ -42,6 +47,41 @@ class Connection(asyncio.Protocol):
         return self.transport is not None
 
     # --- writing ---
+
+    def write(self, data: bytes) -> None:
+        """Sends, soon where it is little. Raises ConnectionResetError where the peer has gone."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the peer has gone")
+        unsent = self._unsent
+        if unsent:
+            data = unsent + data
+        if len(data) > SMALL or self._writing_paused:
+            self._unsent = b""
+            transport.write(data)
+            return
+        self._unsent = data
+        if not unsent:
+            self._outbox.add(self)
+
+    def flush(self) -> None:
+        """Sends what is in the outbox."""
+        unsent, self._unsent = self._unsent, b""
+        transport = self.transport
+        if unsent and transport is not None and not transport.is_closing():
+            transport.write(unsent)
+
+    def close(self) -> None:
+        """Ends the connection once what was written has been taken."""
+        self.flush()
+        if self.transport is not None:
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Ends the connection at once."""
+        self.flush()
+        if self.transport is not None:
+            self.transport.abort()
 
     @property
     def writing_paused(self) -> bool:
@@ -113,6 +153,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
+        self._unsent = b""
         drained, self._drained = self._drained, None
         if drained is None or drained.done():
             return
@@ -122,6 +163,3 @@ class Connection(asyncio.Protocol):
             lost = ConnectionError("the connection was lost")
             lost.__cause__ = exc
             drained.set_exception(lost)
-
-    def data_received(self, data: bytes) -> None:
-        raise NotImplementedError

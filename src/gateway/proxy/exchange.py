@@ -26,7 +26,6 @@ from gateway.proxy.conductor import Waiting
 from gateway.proxy.facts import Inbound, Message
 from gateway.proxy.fields import Field, lines
 from gateway.proxy.own_answer import own_answer
-from gateway.proxy.records import AttemptRecord, RequestRecord
 from gateway.proxy.refusals import Refusal, Refused
 from gateway.proxy.request_id import request_id
 from gateway.proxy.responses import Written, framing, stream, written
@@ -34,6 +33,7 @@ from gateway.proxy.streams import PipedTunnel
 from gateway.proxy.trail import Trail
 from gateway.proxy.tunnels import Relay
 from gateway.proxy.upstream import ClientBodyFailure, Sent, UpstreamFailure, UpstreamRequest, UpstreamResponse
+from gateway.telemetry.records import AttemptRecord, RequestRecord
 from gateway.telemetry.trace_context import TraceContext, trace_context
 
 if TYPE_CHECKING:

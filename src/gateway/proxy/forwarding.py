@@ -18,12 +18,13 @@ from gateway.proxy.exchange import Exchange
 from gateway.proxy.facts import Message, Reader
 from gateway.proxy.fields import Field
 from gateway.proxy.forwarded import Forwarding
+from gateway.proxy.observing import RequestObserver
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.own_answer import own_answer
-from gateway.proxy.records import RequestObserver, RequestRecord
 from gateway.proxy.refusals import Refusal
 from gateway.proxy.request_id import request_id
 from gateway.proxy.upstream import Upstream
+from gateway.telemetry.records import RequestRecord
 
 
 class Forwarder:

@@ -16,8 +16,8 @@ from gateway.proxy.client_server import ClientServer
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.facts import Entrance
 from gateway.proxy.forwarding import Forwarder
+from gateway.proxy.observing import RequestObserver
 from gateway.proxy.options import ProxyOptions
-from gateway.proxy.records import RequestObserver
 from gateway.proxy.server_certificates import ServerCertificates
 from gateway.proxy.sockets import ListenError, bind
 from gateway.proxy.tls_acceptor import TlsAcceptor

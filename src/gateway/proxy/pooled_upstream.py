@@ -13,6 +13,7 @@ from collections.abc import Collection
 from gateway.core.tickets import Attempt
 from gateway.proxy.host_name import CheckAddress
 from gateway.proxy.options import ProxyOptions
+from gateway.proxy.outbox import Outbox
 from gateway.proxy.upstream import Receiver, UpstreamRequest
 from gateway.proxy.upstream_exchange import UpstreamExchange
 from gateway.proxy.upstream_pool import UpstreamPool
@@ -23,6 +24,8 @@ class PooledUpstream:
     host name leads to is checked by `check`; addresses have been."""
 
     def __init__(self, options: ProxyOptions, check: CheckAddress) -> None:
+        """To be made in the event loop."""
+        self.outbox = Outbox(asyncio.get_running_loop())
         self._options = options
         self._check = check
         self._pools: dict[tuple[str, str, int], UpstreamPool] = {}
@@ -54,5 +57,7 @@ class PooledUpstream:
         if pool is None or (pool.connect is not connect and pool.connect != connect):
             if pool is not None:
                 pool.retire()
-            pool = self._pools[key] = UpstreamPool(instance.address, instance.port, connect, self._options, self._check)
+            pool = self._pools[key] = UpstreamPool(
+                instance.address, instance.port, connect, self.outbox, self._options, self._check
+            )
         return pool

@@ -21,8 +21,5 @@ class PipedTunnel:
         return await self._reader.readany()
 
     async def write(self, data: bytes) -> None:
-        transport = self._connection.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError
-        transport.write(data)
+        self._connection.write(data)
         await self._connection.drain()

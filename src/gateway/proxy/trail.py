@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 
 from gateway.core.model import Instance
-from gateway.proxy.records import AttemptRecord
+from gateway.telemetry.records import AttemptRecord
 from gateway.telemetry.trace_context import new_span_id
 
 

@@ -55,10 +55,7 @@ class Upload:
             self._on_end()
 
     async def _write(self, data: bytes) -> None:
-        transport = self._connection.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError
-        transport.write(data)
+        self._connection.write(data)
         if self._connection.writing_paused:
             async with asyncio.timeout(self._idle):
                 await self._connection.drain()

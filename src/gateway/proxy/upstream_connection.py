@@ -10,6 +10,7 @@ from aiohttp.streams import StreamReader
 from gateway.proxy.alarm import Alarm
 from gateway.proxy.connection import Connection
 from gateway.proxy.options import ProxyOptions
+from gateway.proxy.outbox import Outbox
 from gateway.proxy.response_reader import BadResponse, ResponseReader
 
 
@@ -29,8 +30,8 @@ class OnConnection(Protocol):
 class UpstreamConnection(Connection):
     """`requests` were sent on it so far; `answered`: a byte has come back for the last one."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, options: ProxyOptions) -> None:
-        super().__init__(loop)
+    def __init__(self, loop: asyncio.AbstractEventLoop, outbox: Outbox, options: ProxyOptions) -> None:
+        super().__init__(loop, outbox)
         self.reader = ResponseReader(
             line_limit=options.max_line, head_limit=options.max_response_head, fields_limit=options.max_fields
         )
@@ -73,14 +74,9 @@ class UpstreamConnection(Connection):
         """Waits until the instance has taken enough of what was written. Raises ConnectionError."""
         await self._drain()
 
-    def close(self) -> None:
-        if self.transport is not None:
-            self.transport.close()
-
     def abort(self) -> None:
         self._exchange = None
-        if self.transport is not None:
-            self.transport.abort()
+        super().abort()
 
     # --- events of the transport ---
 

@@ -119,14 +119,17 @@ class UpstreamExchange:
             framing += f"Connection: Upgrade\r\nUpgrade: {request.upgrade}\r\n"
         line = f"{request.method} {request.target} HTTP/1.1\r\n{framing}"
         start = b"".join((line.encode("utf-8", "surrogateescape"), request.lines, b"\r\n", whole or b""))
-        transport = connection.transport
-        assert transport is not None
+        try:
+            connection.write(start)
+        except ConnectionError:
+            # A new one, which has not lived until now. Not at once, as above.
+            detail = f"{self._pool.authority} closed a new connection before it was used"
+            self._loop.call_soon(self.fail, UpstreamFailure(FailureKind.CONNECT_FAILURE, detail))
+            return
         if whole is None:
             assert body is not None
-            transport.write(start)
             self._upload = Upload(connection, body, idle=request.idle_timeout, on_end=self._uploaded, fail=self.fail)
         else:
-            transport.write(start)
             self._start_timer()
 
     def _uploaded(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from gateway.core.model import Connect, FailureKind
 from gateway.proxy.host_name import CheckAddress, HostName, is_name
 from gateway.proxy.options import ProxyOptions
+from gateway.proxy.outbox import Outbox
 from gateway.proxy.upstream import UpstreamFailure
 from gateway.proxy.upstream_connection import UpstreamConnection
 from gateway.proxy.upstream_tls import tls_context
@@ -23,7 +24,15 @@ class UpstreamPool:
     """Connections to one endpoint under one set of connect settings: as many as the core lets be in flight, and of
     those that are not, at most `IDLE_LIMIT`."""
 
-    def __init__(self, address: str, port: int, connect: Connect, options: ProxyOptions, check: CheckAddress) -> None:
+    def __init__(
+        self,
+        address: str,
+        port: int,
+        connect: Connect,
+        outbox: Outbox,
+        options: ProxyOptions,
+        check: CheckAddress,
+    ) -> None:
         self.address = address
         self.port = port
         self.connect = connect
@@ -32,6 +41,7 @@ class UpstreamPool:
         """The instance's own name for `Host`."""
         self.loop = asyncio.get_running_loop()
         self._name = HostName(address, check) if is_name(address) else None
+        self._outbox = outbox
         self._options = options
         self._idle: list[tuple[UpstreamConnection, float]] = []
         self._sweep: asyncio.TimerHandle | None = None
@@ -101,7 +111,7 @@ class UpstreamPool:
         tls = self.connect.tls
         context: ssl.SSLContext | None = None
         server_name: str | None = None
-        connection = UpstreamConnection(self.loop, self._options)
+        connection = UpstreamConnection(self.loop, self._outbox, self._options)
         try:
             if tls is not None:
                 context = tls_context(tls)

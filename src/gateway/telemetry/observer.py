@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from gateway.core.model import Outcome
 from gateway.telemetry.access import AccessEntry, AccessLog
 from gateway.telemetry.counts import Counts
-from gateway.telemetry.records import RecordLike
+from gateway.telemetry.records import RequestRecord
 from gateway.telemetry.redaction import Redaction
 from gateway.telemetry.span_export import SpanExport
 
@@ -32,7 +32,7 @@ class Observer:
         self._spans = spans
         self.view_age = view_age
 
-    def request_ended(self, record: RecordLike) -> None:
+    def request_ended(self, record: RequestRecord) -> None:
         counts = self._counts
         counts.request_ended(record.method, record.route, record.status, record.reason, record.duration)
         for attempt in record.trace:
@@ -43,7 +43,7 @@ class Observer:
             self._spans.add(record, record.context)
 
 
-def _entry(record: RecordLike, redaction: Redaction, ended: float) -> AccessEntry:
+def _entry(record: RequestRecord, redaction: Redaction, ended: float) -> AccessEntry:
     tries: tuple[tuple[str, str, float], ...] = ()
     trace, facts, context, instance = record.trace, record.facts, record.context, record.instance
     if len(trace) > 1 or record.outcome is not Outcome.RESPONDED:

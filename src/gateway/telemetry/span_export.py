@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from gateway.telemetry.records import RecordLike
+from gateway.telemetry.records import RequestRecord
 from gateway.telemetry.spans import SpanMaker
 from gateway.telemetry.trace_context import TraceContext
 
@@ -31,7 +31,7 @@ _exporter_log = logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_
 
 
 class _Ended(NamedTuple):
-    record: RecordLike
+    record: RequestRecord
     context: TraceContext
     at: int
 
@@ -72,7 +72,7 @@ class SpanExport:
         self._closing = False
         self._failed = False
 
-    def add(self, record: RecordLike, context: TraceContext) -> None:
+    def add(self, record: RequestRecord, context: TraceContext) -> None:
         """Takes a request that ends now."""
         ended = _Ended(record, context, time.time_ns())
         if len(self._waiting) >= WAITING_LIMIT or self._closing:

@@ -27,7 +27,7 @@ from opentelemetry.trace import (
 from gateway import __version__
 from gateway.core.model import Outcome
 from gateway.telemetry.counts import METHODS
-from gateway.telemetry.records import AttemptLike, RecordLike
+from gateway.telemetry.records import AttemptRecord, RequestRecord
 from gateway.telemetry.redaction import Redaction
 from gateway.telemetry.text import clean
 from gateway.telemetry.trace_context import TraceContext
@@ -70,7 +70,7 @@ class SpanMaker:
         )
         self._tracer = provider.get_tracer("gateway", __version__)
 
-    def spans(self, record: RecordLike, context: TraceContext, ended: int) -> Iterator[ReadableSpan]:
+    def spans(self, record: RequestRecord, context: TraceContext, ended: int) -> Iterator[ReadableSpan]:
         """`ended` is when the request did, in nanoseconds since 1970."""
         began = ended - _nanoseconds(record.duration)
         method = record.method if record.method in METHODS else "_OTHER"
@@ -106,7 +106,7 @@ class SpanMaker:
         assert isinstance(span, ReadableSpan), "the SDK is disabled, which `otlp_exporter` looks at"
         return span
 
-    def _of_request(self, record: RecordLike, method: str) -> dict[str, str | int | float | None]:
+    def _of_request(self, record: RequestRecord, method: str) -> dict[str, str | int | float | None]:
         facts = record.facts
         told: dict[str, str | int | float | None] = {
             "http.request.method": method,
@@ -130,7 +130,7 @@ class SpanMaker:
         return told
 
 
-def _of_attempt(attempt: AttemptLike, method: str, number: int) -> dict[str, str | int | float | None]:
+def _of_attempt(attempt: AttemptRecord, method: str, number: int) -> dict[str, str | int | float | None]:
     instance = attempt.instance
     return {
         "http.request.method": method,
@@ -146,7 +146,7 @@ def _of_attempt(attempt: AttemptLike, method: str, number: int) -> dict[str, str
     }
 
 
-def _error(record: RecordLike) -> str | None:
+def _error(record: RequestRecord) -> str | None:
     """Of a server only what is not the client's fault is an error (semantic conventions, HTTP spans, status)."""
     if record.outcome is Outcome.BROKEN:
         return str(record.outcome.value)
@@ -155,7 +155,7 @@ def _error(record: RecordLike) -> str | None:
     return None
 
 
-def _attempt_error(attempt: AttemptLike) -> str | None:
+def _attempt_error(attempt: AttemptRecord) -> str | None:
     if isinstance(attempt.result, str):
         return attempt.result
     return str(attempt.result) if attempt.result >= 400 else None

@@ -1,0 +1,142 @@
+"""What is written is sent when the round of the event loop ends: in order, once for each connection, and never late."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.core.model import Connect, FailureKind
+from gateway.proxy.connection import Connection
+from gateway.proxy.options import ProxyOptions
+from gateway.proxy.outbox import MOST, SMALL, Outbox
+from gateway.proxy.upstream import UpstreamFailure, UpstreamRequest, UpstreamResponse
+from gateway.proxy.upstream_exchange import UpstreamExchange
+from gateway.proxy.upstream_pool import UpstreamPool
+
+
+class Wire(asyncio.Transport):
+    """Keeps what is sent, and how."""
+
+    def __init__(self, log: list[bytes] | None = None) -> None:
+        super().__init__()
+        self.sent: list[bytes] = [] if log is None else log
+        self.closing = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.sent.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.sent.append(b"<closed>")
+
+    def abort(self) -> None:
+        self.sent.append(b"<aborted>")
+
+
+def connected(outbox: Outbox, log: list[bytes] | None = None) -> tuple[Connection, Wire]:
+    wire, made = Wire(log), Connection(asyncio.get_running_loop(), outbox)
+    made.connection_made(wire)
+    return made, wire
+
+
+async def test_what_little_there_is_goes_in_one_piece_when_the_round_ends() -> None:
+    outbox, log = Outbox(asyncio.get_running_loop()), list[bytes]()
+    (one, _), (other, _) = connected(outbox, log), connected(outbox, log)
+    one.write(b"1")
+    other.write(b"2")
+    one.write(b"3")
+    assert log == []
+    await asyncio.sleep(0)
+    assert log == [b"13", b"2"]
+    other.write(b"4")
+    await asyncio.sleep(0)
+    assert log[2:] == [b"4"]
+
+
+async def test_much_goes_at_once_and_after_what_was_kept_back() -> None:
+    connection, wire = connected(Outbox(asyncio.get_running_loop()))
+    connection.write(b"first")
+    connection.write(b"x" * SMALL)
+    assert wire.sent == [b"first" + b"x" * SMALL]
+    await asyncio.sleep(0)
+    assert len(wire.sent) == 1
+
+
+async def test_while_the_peer_takes_nothing_the_transport_has_to_know_all() -> None:
+    connection, wire = connected(Outbox(asyncio.get_running_loop()))
+    connection.pause_writing()
+    connection.write(b"1")
+    assert wire.sent == [b"1"]
+
+
+async def test_no_more_than_so_many_wait_for_each_other() -> None:
+    outbox, log = Outbox(asyncio.get_running_loop()), list[bytes]()
+    for number in range(MOST + 1):
+        assert log == []
+        connection, _ = connected(outbox, log)
+        connection.write(b"%d" % number)
+        if number == MOST - 1:
+            assert len(log) == MOST
+            log.clear()
+    await asyncio.sleep(0)
+    assert log == [b"%d" % MOST]
+
+
+@pytest.mark.parametrize(("end", "mark"), [(Connection.close, b"<closed>"), (Connection.abort, b"<aborted>")])
+async def test_what_was_written_goes_before_the_end(end: object, mark: bytes) -> None:
+    connection, wire = connected(Outbox(asyncio.get_running_loop()))
+    connection.write(b"goodbye")
+    assert callable(end)
+    end(connection)
+    assert wire.sent == [b"goodbye", mark]
+    await asyncio.sleep(0)
+    assert wire.sent == [b"goodbye", mark]
+
+
+async def test_nothing_is_written_to_who_has_gone() -> None:
+    connection, wire = connected(Outbox(asyncio.get_running_loop()))
+    connection.write(b"1")
+    wire.closing = True
+    await asyncio.sleep(0)
+    with pytest.raises(ConnectionResetError):
+        connection.write(b"2")
+    connection.connection_lost(None)
+    with pytest.raises(ConnectionResetError):
+        connection.write(b"3")
+    assert wire.sent == []
+
+
+class Told:
+    """A Receiver."""
+
+    def __init__(self) -> None:
+        self.failure = asyncio.get_running_loop().create_future()
+
+    def response_began(self, response: UpstreamResponse) -> None:
+        raise AssertionError(response.status)
+
+    def attempt_failed(self, error: Exception) -> None:
+        self.failure.set_result(error)
+
+
+async def test_a_new_connection_that_is_lost_before_anything_was_sent_is_one_that_could_not_be_made() -> None:
+    """The request went nowhere, so that any method may be sent again."""
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    port: int = server.sockets[0].getsockname()[1]
+    loop, options = asyncio.get_running_loop(), ProxyOptions("edge-1")
+    pool = UpstreamPool("127.0.0.1", port, Connect(timeout=5.0), Outbox(loop), options, lambda _: None)
+    connection = await pool.open()
+    async with asyncio.timeout(5):
+        while connection.transport is not None:
+            await asyncio.sleep(0)
+    request = UpstreamRequest("POST", "/", "shop.test", b"", None, None, 1.0, 0.0, 1.0)
+    told = Told()
+    UpstreamExchange(pool, request, told, options)._send(connection)
+    async with asyncio.timeout(5):
+        error = await told.failure
+    assert isinstance(error, UpstreamFailure)
+    assert error.kind is FailureKind.CONNECT_FAILURE
+    server.close()
