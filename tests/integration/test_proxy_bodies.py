@@ -54,6 +54,27 @@ async def test_a_body_at_the_limit_passes() -> None:
         assert (await proxy.ask(CHUNKED + b"a\r\n0123456789\r\n0\r\n\r\n")).status == 200
 
 
+@pytest.mark.parametrize("prompt", [True, False])
+async def test_a_refused_body_that_came_with_its_head_ends_no_connection(prompt: bool) -> None:
+    async with (
+        ScriptedUpstream() as upstream,
+        running_proxy(upstream, route=LIMITED, options=replace(OPTIONS, prompt=prompt)) as proxy,
+        await proxy.connect() as client,
+    ):
+        response = await client.ask(request(method="PUT", body=b"x" * 11) + request("/next"))
+        assert (response.status, response.value("connection")) == (413, None)
+        assert (await client.response()).status == 200
+        assert [each.target for each in upstream.requests] == ["/next"]
+
+
+async def test_a_chunked_body_that_came_with_its_head_is_sent_with_its_length() -> None:
+    """On a kept connection too, which is there before the next turn of the loop."""
+    async with ScriptedUpstream() as upstream, running_proxy(upstream) as proxy:
+        assert (await proxy.ask()).status == 200
+        assert (await proxy.ask(CHUNKED + b"5\r\nhello\r\n0\r\n\r\n")).status == 200
+        assert (upstream.last.value("content-length"), upstream.last.body) == ("5", b"hello")
+
+
 async def test_the_client_is_asked_for_its_body_when_it_is_wanted() -> None:
     async with ScriptedUpstream() as upstream, running_proxy(upstream) as proxy, await proxy.connect() as client:
         await client.say(request("/", "Content-Length: 5", "Expect: 100-continue", method="PUT"))

@@ -189,7 +189,17 @@ class ClientConnection(Connection):
         return self._payload.is_eof() and not (self._deaf or self._closing or self._holding)
 
     def _read(self, data: bytes) -> None:
-        # The parser forgets a complete request when the same bytes go on with a broken one: feed them apart.
+        """Begins nothing before all of it has been fed: a body that came with its head is there at once."""
+        turning, self._turning = self._turning, True
+        try:
+            self._feed_apart(data)
+        finally:
+            self._turning = turning
+        if self._messages and self._exchange is None:
+            self._turn()
+
+    def _feed_apart(self, data: bytes) -> None:
+        # The parser forgets a complete request when the same bytes go on with a broken one.
         while self._between_requests():
             if len(self._messages) >= _PIPELINED:
                 self._hold(data)
