@@ -43,7 +43,8 @@ test-compiled: export GATEWAY_BUILD ?= auto
 test-compiled: compiled ## the tests that matter most for what is compiled, in a compiled process
 	@test -d $(COMPILED) || { echo "nothing is compiled here"; exit 1; }
 	@$(WITH_CONSUL) PYTHONPATH=$(COMPILED) $(BIN)/pytest -m "not long" tests/unit/test_compiled.py tests/unit/test_journal_*.py \
-		tests/unit/test_core_*.py tests/spec/test_*_machine.py tests/integration/test_proxy_*.py $(ARGS)
+		tests/unit/test_core_*.py tests/spec/test_*_machine.py tests/integration/test_proxy_*.py \
+		tests/integration/test_differential.py $(ARGS)
 
 test-long: setup ## outages of a minute, bodies of a gigabyte
 	@$(WITH_CONSUL) $(BIN)/pytest -m long --timeout=900 $(ARGS)
