@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 
-_COLLECT_AFTER = 50_000
-"""New objects after which the youngest are looked through for cycles. Requests leave none, so it is for all else."""
+_COLLECT_AFTER = 10_000
+"""New objects after which the youngest are looked through for cycles, which takes about a millisecond. Requests and
+connections leave none (tests/integration/test_proxy_garbage.py), so it is for all else."""
 
 
 def spare_the_collector() -> None:

@@ -16,6 +16,10 @@ _LATE = 0.1
 """Seconds by which a loop that is well never misses a timer; and how long one that was held up gets to hear."""
 
 
+def _nobody() -> None:
+    """Is called where nobody waits any more."""
+
+
 class Alarm:
     """Calls `call` at the time that was set last, unless it was taken back. Times are the loop's, in seconds."""
 
@@ -47,8 +51,9 @@ class Alarm:
         self._due = None
 
     def close(self) -> None:
-        """To be called at the end: a timer that is left holds its owner until it rings."""
+        """To be called at the end, or the two would hold each other: it must not be set again."""
         self._due = None
+        self._call = _nobody
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -150,10 +150,12 @@ class ClientConnection(Connection):
             self._lingering.cancel()
         if self._tunnel is not None:
             self._tunnel.feed_eof()
+            self._tunnel = None
         if self._exchange is not None:
             self._exchange.client_left()
-        # The parser and this object hold each other.
+        # These and this object hold each other.
         self._parser = self._requests = None
+        self._payload = EMPTY_PAYLOAD
 
     def data_received(self, data: bytes) -> None:
         if self._plain and self._exchange is None:

@@ -14,7 +14,8 @@ class _Silence:
 
     def __init__(self, limit: float, end: Callable[[], object]) -> None:
         self._limit = limit
-        self._end = end
+        self._end: Callable[[], object] | None = end
+        """Held no longer than needed: its task ends with an error that holds all it came through."""
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
         self.heard = self.now()
@@ -23,6 +24,7 @@ class _Silence:
             self._timer = self._loop.call_later(limit, self._check)
 
     def stop(self) -> None:
+        self._end = None
         if self._timer is not None:
             self._timer.cancel()
 
@@ -30,7 +32,7 @@ class _Silence:
         until = self.heard + self._limit
         if until > self.now():
             self._timer = self._loop.call_at(until, self._check)
-        else:
+        elif self._end is not None:
             self._end()
 
 

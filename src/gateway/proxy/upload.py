@@ -30,12 +30,20 @@ class Upload:
         self._on_end = on_end
         self._fail = fail
         self._chunked = body.length is None
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task: asyncio.Task[None] | None = asyncio.get_running_loop().create_task(self._run())
 
     def cancel(self) -> None:
-        self._task.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
     async def _run(self) -> None:
+        try:
+            await self._pump()
+        finally:
+            # It and the task would hold each other.
+            self._task = None
+
+    async def _pump(self) -> None:
         try:
             while data := await self._body.read():
                 await self._write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)

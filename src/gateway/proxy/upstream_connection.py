@@ -103,6 +103,7 @@ class UpstreamConnection(Connection):
         self.reader.close()
         if self._tunnel is not None:
             self._tunnel.feed_eof()
+            self._tunnel = None
         elif exchange is not None:
             exchange.lost(exc)
 

@@ -284,8 +284,9 @@ class UpstreamExchange:
         self._over = True
         if self._task is not None:
             self._task.cancel()
-        if self._upload is not None:
-            self._upload.cancel()
+        upload, self._upload = self._upload, None
+        if upload is not None:
+            upload.cancel()
         if self._connection is not None:
             self._pool.discard(self._connection)
 
@@ -297,7 +298,7 @@ class UpstreamExchange:
         if self._upload is not None and not self._upload.done:
             self.close()
             return
-        self._over = True
+        self._over, self._upload = True, None
         self._pool.release(connection)
 
     # --- time ---
