@@ -14,16 +14,18 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gateway.core import balancer
 from gateway.core.balancer import LeastRequest, RingHash, WeightedRoundRobin, ring_point
+from tests.unit.balancer_support import TURN, carried, level
 
-TURN = balancer._TURN
 NAMES = "abcde"
 CAP = 4
 UNIT = Fraction(1, TURN)
 
 subsets = st.sets(st.sampled_from(NAMES), min_size=1).map(sorted)
 weightings = st.fixed_dictionaries({name: st.integers(1, 9) for name in NAMES})
+FAR = st.permutations([3 * TURN, TURN // 3, 0, -(TURN // 3), -3 * TURN]).map(tuple)
+pasts = st.just((0,) * len(NAMES)) | FAR
+"""Leads to begin with, as `Pasts` has them: without any, a cut takes a history that is rarely found."""
 
 
 class Backend:
@@ -34,27 +36,17 @@ class Backend:
         self.in_flight = 0
 
 
-def level(leads: dict[str, int], total: int) -> dict[str, int]:
-    each, rest = divmod(total - sum(leads.values()), len(leads))
-    return {name: lead + each + (place < rest) for place, (name, lead) in enumerate(leads.items())}
-
-
-def cut(leads: dict[str, int]) -> dict[str, int]:
-    mean = sum(leads.values()) // len(leads)
-    shorter = {name: max(mean - TURN, min(mean + TURN, lead)) for name, lead in leads.items()}
-    return leads if shorter == leads else cut(shorter)
-
-
 class Specified:
-    """The variables of the module; `currents` holds only who entered. `forgiven`: what cuts took from each or gave."""
+    """The variables of the module; `currents` holds only who entered. `forgiven`: what cuts took from each or gave, and
+    what was owed before anything was counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, past: dict[str, int]) -> None:
         self.weights: dict[str, int] = {}
         self.eligible: list[str] = []
         self.entered = False
         self.currents: dict[str, int] = {}
-        self.leads = dict.fromkeys(NAMES, 0)
-        self.forgiven = dict.fromkeys(NAMES, 0)
+        self.leads = past
+        self.forgiven = {name: -lead for name, lead in past.items()}
 
     def put_down(self) -> dict[str, int]:
         if not self.entered:
@@ -69,7 +61,7 @@ class Specified:
         if not self.entered or [eligible, weights] != [self.eligible, self.weights]:
             self.leads = self.put_down()
             owed = {name: self.leads[name] for name in eligible}
-            begin = level(cut(owed), sum(owed.values()))
+            begin = carried(owed)
             for name in eligible:
                 self.forgiven[name] += owed[name] - begin[name]
             self.currents = {name: lead * total for name, lead in begin.items()}
@@ -93,7 +85,7 @@ class BalancerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.turns: WeightedRoundRobin[Backend] = WeightedRoundRobin()
-        self.specified = Specified()
+        self.most_owed = CAP
         self.instances = {name: Backend(name) for name in NAMES}
         self.eligible: list[str] = []
         self.weights: dict[str, int] = {}
@@ -108,8 +100,12 @@ class BalancerMachine(RuleBasedStateMachine):
         self.since: list[str] = []
         """Picks since the last change."""
 
-    @initialize(eligible=subsets, weights=weightings)
-    def init(self, eligible: list[str], weights: dict[str, int]) -> None:
+    @initialize(eligible=subsets, weights=weightings, past=pasts)
+    def init(self, eligible: list[str], weights: dict[str, int], past: tuple[int, ...]) -> None:
+        leads = dict(zip(NAMES, past, strict=True))
+        self.turns._leads.update(leads)
+        self.specified = Specified(leads)
+        self.most_owed += max(past) // TURN
         self.changed(eligible, weights)
 
     def changed(self, eligible: list[str], weights: dict[str, int]) -> None:
@@ -174,7 +170,7 @@ class BalancerMachine(RuleBasedStateMachine):
     @invariant()
     def owed_is_bounded(self) -> None:
         """By what more than three instances, and newcomers among them, may come to."""
-        assert all(abs(owed) < CAP for owed in self.owed.values())
+        assert all(abs(owed) < self.most_owed for owed in self.owed.values())
 
     @invariant()
     def leads_are_true(self) -> None:

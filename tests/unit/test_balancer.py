@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.core.balancer import LeastRequest, WeightedRoundRobin
-from tests.unit.balancer_support import THINGS, Thing
+from tests.unit.balancer_support import THINGS, TURN, Thing, carried
 from tests.unit.core_support import draws
 
 subsets = st.lists(st.integers(0, 5), min_size=1, max_size=6, unique=True).map(sorted)
@@ -158,17 +158,54 @@ def test_leads_farther_apart_than_any_history_brings_them_settle_in_one_round() 
     assert Counter(picks(turns, [0, 1, 2], [1, 1, 1], 3)) == {0: 1, 1: 1, 2: 1}
 
 
-@given(leads=st.lists(st.integers(-(50 << 20), 50 << 20), min_size=1, max_size=6))
-@settings(deadline=None)
-def test_leads_are_brought_within_a_turn_of_their_mean_and_their_sum_is_kept(leads: list[int]) -> None:
+def carried_over(leads: Sequence[int]) -> list[int]:
+    """The leads that members with these have when they become eligible together, by the same weights."""
     turns: WeightedRoundRobin[Thing] = WeightedRoundRobin()
     turns._leads = dict(zip("abcdef", leads, strict=False))
-    carried = turns._carried(THINGS[: len(leads)])
-    mean, turn = sum(leads) / len(leads), 1 << 20
-    assert sum(carried) == sum(leads)
-    assert all(abs(lead - mean) < turn + 10 for lead in carried)
-    if all(abs(lead - mean) < turn - 10 for lead in leads):
-        assert carried == leads
+    members = THINGS[: len(leads)]
+    turns._enter(members, [1] * len(members))
+    turns.retain(frozenset("abcdef"))
+    return [turns._leads[member.key] for member in members]
+
+
+@pytest.mark.parametrize(
+    ("leads", "after"),
+    [
+        ((5,), (5,)),
+        ((1, 0, -1), (1, 0, -1)),
+        ((2, 3, 4), (2, 3, 4)),
+        ((2, -2), (1, -1)),
+        ((3, 0, -3), (1, 0, -1)),
+        ((3, 0), (2.5, 0.5)),
+        ((6, 0, 0), (3, 1.5, 1.5)),
+        ((0, -3), (-0.5, -2.5)),
+    ],
+    ids=str,
+)
+def test_leads_farther_than_a_turn_from_the_mean_are_cut_and_made_up_for(
+    leads: Sequence[int], after: Sequence[float]
+) -> None:
+    """Of 6, 0 and 0: within a turn of the mean that remains, once that does not move any more, are 2.5, 1 and 1; what
+    is missing then, a turn and a half, is shared out."""
+    assert carried_over([lead * TURN for lead in leads]) == [lead * TURN for lead in after]
+
+
+def test_what_does_not_divide_goes_to_the_first() -> None:
+    assert carried_over([0, 2 * TURN + 1]) == [1, 2 * TURN]
+    assert carried_over([0, -2 * TURN - 1]) == [0, -2 * TURN - 1], "the mean is rounded down"
+
+
+@given(leads=st.lists(st.integers(-(50 << 20), 50 << 20), min_size=1, max_size=6))
+@settings(deadline=None)
+def test_leads_are_carried_over_as_specified(leads: list[int]) -> None:
+    """Within a turn of their mean, and with the sum that they had."""
+    over = carried_over(leads)
+    assert over == list(carried(dict(zip("abcdef", leads, strict=False))).values())
+    mean = sum(leads) / len(leads)
+    assert sum(over) == sum(leads)
+    assert all(abs(lead - mean) < TURN + 10 for lead in over)
+    if all(abs(lead - mean) < TURN - 10 for lead in leads):
+        assert over == leads
 
 
 @given(weights=weightings, history=histories)
