@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from tests.integration.conftest import StartGateway
 from tests.support.consul import ConsulAgent, ttl_check
 from tests.support.gateway_process import GatewayProcess, eventually
 from tests.support.serving import serving
+from tests.support.upstreams import Exchange, ScriptedUpstream
 
 ROUTE = {
     "match": {"path_prefix": "/orders"},
@@ -196,3 +198,58 @@ async def test_defaults_that_would_ask_the_gateway_itself_are_rejected(world: Wo
     dev_consul.admin.put("gateway/defaults", {"route": {"auth": {"external": {"service": "gateway"}}}})
     await eventually(lambda: "would go in a circle" in world.gateway.log, what="the verdict is told")
     assert world.gateway.metric("gateway_keys_rejected") >= 1
+
+
+OPEN_ROUTE = {"match": {"path_prefix": "/open"}, "backends": [{"service": "orders"}]}
+TIMEOUT = 0.5
+HEAD = b"HTTP/1.1 200 OK\r\nX-Auth-User: ann\r\nContent-Length: 1000\r\n\r\n"
+TROUBLES = {
+    "silent": (b"", b""),
+    "slow": (b"", HEAD),
+    "silent in its body": (HEAD, b""),
+    "slow with its body": (HEAD, b"x" * 1000),
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+async def test_a_service_that_does_not_come_to_an_end_ends_at_the_time_out(world: World, trouble: str) -> None:
+    """What it says at once, and what it says byte by byte behind that, each in time to be no silence."""
+    at_once, slowly = TROUBLES[trouble]
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.say(at_once)
+        gone = asyncio.create_task(exchange.until_closed())
+        for byte in slowly:
+            if (await asyncio.wait([gone], timeout=0.05))[0]:
+                break
+            await exchange.say(bytes([byte]))
+        await gone
+
+    async def timed() -> tuple[int, dict[str, object], float]:
+        began = time.monotonic()
+        status, answer, _ = await world.ask(authorization="token ann")
+        return status, answer, time.monotonic() - began
+
+    async with ScriptedUpstream(script) as authoriser, aiohttp.ClientSession() as session:
+        world.authoriser.port = authoriser.port
+        world.register()
+        await world.in_force()
+        world.consul.admin.put("gateway/routes/open", OPEN_ROUTE)
+        await eventually(lambda: "/open" in world.gateway.text("/v1/routes"))
+        asking, served = asyncio.create_task(timed()), 0
+        while not asking.done():
+            began = time.monotonic()
+            async with session.get(f"{world.gateway.url}/open") as response:
+                assert response.status == 200
+            assert time.monotonic() - began < TIMEOUT / 2
+            served += 1
+            await asyncio.sleep(0.01)
+        status, answer, taken = await asking
+        assert (status, str(answer["type"]).rsplit(":", 1)[-1]) == (503, "authorisation_unavailable")
+        assert TIMEOUT <= taken < TIMEOUT + 2
+        assert served > 5
+        assert str((await world.told(answer["request_id"]))["detail"]).startswith("authz: ")
+        async with asyncio.timeout(5):
+            await authoriser.left.wait()
+        assert len(authoriser.requests) == 1
+    assert world.gateway.metric("gateway_refusals_total", reason="authorisation_unavailable") == 1

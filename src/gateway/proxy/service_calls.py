@@ -80,12 +80,12 @@ class ServiceCalls:
                 idle_timeout=route.timeouts.idle,
                 deadline=deadline,
             )
-            found = await self._attempt(attempt, request, late=loop.time() >= deadline)
+            found = await self._attempt(attempt, request, deadline, late=loop.time() >= deadline)
             if isinstance(found, Reply):
                 return found
             decision = found
 
-    async def _attempt(self, attempt: Attempt, request: UpstreamRequest, *, late: bool) -> object:
+    async def _attempt(self, attempt: Attempt, request: UpstreamRequest, deadline: float, *, late: bool) -> object:
         """The reply, or what the core decided instead."""
         conductor, answered = self._conductor, _Answered()
         sent: Sent | None = None
@@ -95,7 +95,7 @@ class ServiceCalls:
             decision = conductor.process(attempt, Head(response.status, replayable=True))
             if not isinstance(decision, Deliver):
                 return decision
-            await self._finish(attempt, response)
+            await self._finish(attempt, response, deadline)
             return Reply(response.status, response.head.fields)
         except UpstreamFailure as failure:
             decision = conductor.process(attempt, Failure(failure.kind, replayable=not late))
@@ -109,12 +109,17 @@ class ServiceCalls:
             if sent is not None:
                 sent.close()
 
-    async def _finish(self, attempt: Attempt, response: UpstreamResponse) -> None:
+    async def _finish(self, attempt: Attempt, response: UpstreamResponse, deadline: float) -> None:
         """Raises UpstreamFailure(TRUNCATED)."""
         left = LARGEST_REPLY
         if response.whole() is None:
-            while left > 0 and (data := await response.read()):
-                left -= len(data)
+            try:
+                # One byte at a time is no silence to the idle time-out, and would take hours.
+                async with asyncio.timeout_at(deadline):
+                    while left > 0 and (data := await response.read()):
+                        left -= len(data)
+            except TimeoutError:
+                raise UpstreamFailure(FailureKind.TRUNCATED, "the response did not end in time") from None
         self._conductor.end(attempt)
 
 
