@@ -9,7 +9,7 @@ import pytest
 
 from gateway.core.model import Outcome, Reason
 from tests.support.proxies import OPTIONS, RunningProxy, running_proxy
-from tests.support.upstreams import LiteralClient, ScriptedUpstream, request
+from tests.support.upstreams import OK, Exchange, LiteralClient, ScriptedUpstream, answer_ok, request
 
 
 @pytest.fixture
@@ -250,6 +250,121 @@ async def test_a_late_second_head_is_refused(short_lived: RunningProxy) -> None:
         assert (await client.ask(request())).status == 200
         await client.say(b"GET / ")
         assert (await client.response()).status == 408
+
+
+LENGTH, CHUNKED = POST + b"Content-Length: 5\r\n\r\n", POST + b"Transfer-Encoding: chunked\r\n\r\n"
+CHUNKS = b"5\r\nhello\r\n0\r\n\r\n"
+ENDS: dict[str, list[bytes]] = {
+    "a body": [LENGTH, b"hello"],
+    "a body in the segment of its head": [LENGTH + b"hello"],
+    "a body in two": [LENGTH + b"he", b"llo"],
+    "a body that looks like a head's end": [POST + b"Content-Length: 4\r\n\r\n", b"\r\n\r\n"],
+    "a chunked body": [CHUNKED, CHUNKS],
+    "a chunked body in the segment of its head": [CHUNKED + CHUNKS],
+    "a chunked body in two": [CHUNKED + CHUNKS[:-6], CHUNKS[-6:]],
+    "the end of a chunked body": [CHUNKED + CHUNKS[:-1], CHUNKS[-1:]],
+    "trailers": [CHUNKED + CHUNKS[:-2], b"X: y\r\n\r\n"],
+    "a head that ends in a segment of its own": [request()[:-1], request()[-1:]],
+}
+"""Requests of one body each, in segments. What comes next is behind the last one, in the same segment."""
+SEVERAL: dict[str, list[bytes]] = {
+    "a request behind a body": [LENGTH, b"hello" + request()],
+    "a request behind a chunked body": [CHUNKED, CHUNKS + request()],
+    "a body behind a body": [LENGTH, b"hello" + LENGTH + b"hello"],
+    "a body behind a chunked body": [CHUNKED, CHUNKS + LENGTH + b"hello"],
+    "a chunked body behind a chunked body": [CHUNKED, CHUNKS + CHUNKED + CHUNKS],
+}
+
+
+async def _say_in_segments(client: LiteralClient, proxy: RunningProxy, pieces: list[bytes]) -> None:
+    for piece in pieces[:-1]:
+        begun = proxy.core.counters.attempts
+        await client.say(piece)
+        if piece.endswith(b"\r\n\r\n"):
+            await proxy.wait_for_attempts(begun + 1)
+        else:
+            await asyncio.sleep(0.02)
+    await client.say(pieces[-1])
+
+
+@pytest.mark.parametrize("pieces", [*ENDS.values(), *SEVERAL.values()], ids=[*ENDS, *SEVERAL])
+async def test_a_head_that_begins_where_another_request_ends_is_as_late(
+    short_lived: RunningProxy, pieces: list[bytes]
+) -> None:
+    async with await short_lived.connect() as client:
+        *before, last = pieces
+        await _say_in_segments(client, short_lived, [*before, last + b"GET / HT"])
+        requests = sum(data.count(b"HTTP/1.1") for data in pieces)
+        assert [(await client.response()).status for _ in range(requests + 1)] == [200] * requests + [408]
+        assert await client.closed()
+
+
+@pytest.mark.parametrize("pieces", [*ENDS.values(), *SEVERAL.values()], ids=[*ENDS, *SEVERAL])
+async def test_behind_a_request_nothing_has_begun(pieces: list[bytes]) -> None:
+    options = replace(OPTIONS, head_timeout=0.1, keep_alive=0.3)
+    async with (
+        ScriptedUpstream() as upstream,
+        running_proxy(upstream, options=options) as proxy,
+        await proxy.connect() as client,
+    ):
+        await _say_in_segments(client, proxy, pieces)
+        for _ in range(sum(data.count(b"HTTP/1.1") for data in pieces)):
+            assert (await client.response()).status == 200
+        assert await client.rest() == b"", "without a word"
+
+
+LARGE = b"x" * 200_000
+LARGE_ENDS = {
+    "length": POST + b"Content-Length: %d\r\n\r\n" % len(LARGE) + LARGE,
+    "chunked": CHUNKED + b"%x\r\n" % len(LARGE) + LARGE + b"\r\n0\r\n\r\n",
+    "small chunks": CHUNKED + b"".join(b"%x\r\n%b\r\n" % (5000, LARGE[:5000]) for _ in range(40)) + b"0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", LARGE_ENDS.values(), ids=LARGE_ENDS)
+async def test_behind_a_body_that_waits_for_room_there_is_a_request_and_a_beginning(sent: bytes) -> None:
+    """What the parser kept until there was room is read as what came since."""
+
+    async def script(exchange: Exchange) -> None:
+        await go_on.wait()
+        await answer_ok(exchange)
+
+    go_on = asyncio.Event()
+    options = replace(OPTIONS, head_timeout=0.3, read_buffer=16384)
+    async with (
+        ScriptedUpstream(script) as upstream,
+        running_proxy(upstream, options=options) as proxy,
+        await proxy.connect() as client,
+    ):
+        saying = asyncio.create_task(client.say(sent + request("/next") + b"GET / HT"))
+        await proxy.wait_for_attempts(1)
+        await asyncio.sleep(0.1)  # the gateway takes as much as it may
+        go_on.set()
+        await saying
+        assert [(await client.response()).status for _ in range(3)] == [200, 200, 408]
+        assert [each.target for each in upstream.requests] == ["/", "/next"]
+        assert upstream.requests[0].body == LARGE
+
+
+@pytest.mark.parametrize("ends", [LENGTH + b"hello", CHUNKED + CHUNKS], ids=["length", "chunked"])
+async def test_a_head_is_late_from_when_it_began_though_another_request_was_answered_meanwhile(ends: bytes) -> None:
+    async def script(exchange: Exchange) -> None:
+        await exchange.read_body()
+        await go_on.wait()
+        await exchange.say(OK)
+
+    go_on = asyncio.Event()
+    async with (
+        ScriptedUpstream(script) as upstream,
+        running_proxy(upstream, options=replace(OPTIONS, head_timeout=1.2)) as proxy,
+        await proxy.connect() as client,
+    ):
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        loop.call_at(began + 1.0, go_on.set)
+        await client.say(ends + b"GET / HT")
+        assert [(await client.response()).status for _ in range(2)] == [200, 408]
+        assert 1.2 <= loop.time() - began < 2.0
 
 
 async def test_a_silent_connection_is_closed() -> None:

@@ -27,7 +27,7 @@ from gateway.proxy.facts import Entrance, Inbound, Message
 from gateway.proxy.forwarded import plain_address
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.outbox import Outbox
-from gateway.proxy.request_parser import RequestParser, is_of_http, request_parser, why_refused
+from gateway.proxy.request_parser import RequestParser, body_length, is_of_http, request_parser, why_refused
 
 if TYPE_CHECKING:
     from gateway.proxy.client_server import ClientServer
@@ -85,6 +85,8 @@ class ClientConnection(Connection):
         self._exchange: Begun | None = None
         self._payload: StreamReader = EMPTY_PAYLOAD
         """The body of the last request that was read."""
+        self._payload_length = 0
+        """The bytes that it has if its head says so, else 0."""
         self._held = b""
         """What is not for the parser yet: more pipelined requests, or what follows a request for an upgrade."""
         self._holding = False
@@ -97,6 +99,8 @@ class ClientConnection(Connection):
         self._turning = False
         self._partial = False
         """Whether a request's head has come in part."""
+        self._head_since = 0.0
+        """Since when, on the loop's clock."""
         self._rests = True
         """The parser is known to be between two requests."""
         self._last_head: bytes | None = None
@@ -175,9 +179,7 @@ class ClientConnection(Connection):
             self._hold(data)
         else:
             self._read(data)
-            if self._partial and not self.busy and not self._head_begun:
-                self._head_begun = True
-                self._alarm.set(self._loop.time() + self._options.head_timeout)
+            self._await_head()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         if self._closing:
@@ -186,9 +188,6 @@ class ClientConnection(Connection):
         super().resume_reading(resume_parser)
 
     # --- bytes into requests ---
-
-    def _between_requests(self) -> bool:
-        return self._payload.is_eof() and not (self._deaf or self._closing or self._holding)
 
     def _read(self, data: bytes) -> None:
         """Begins nothing before all of it has been fed: a body that came with its head is there at once."""
@@ -202,53 +201,63 @@ class ClientConnection(Connection):
 
     def _feed_apart(self, data: bytes) -> None:
         # The parser forgets a complete request when the same bytes go on with a broken one.
-        while self._between_requests():
-            if len(self._messages) >= _PIPELINED:
+        while not (self._deaf or self._closing or self._holding):
+            between = self._between_requests()
+            if between and len(self._messages) >= _PIPELINED:
                 self._hold(data)
                 return
-            end = data.find(_HEAD_END) + 4
-            if end < 4 or end == len(data):
-                break
+            end = self._end_of_head(data) if between else self._payload_length - self._payload.total_bytes
+            if not 0 < end < len(data):
+                self._feed(data)
+                return
             self._feed(data[:end])
             data = data[end:]
         if self._holding:
             self._hold(data)
-        elif not (self._deaf or self._closing):
-            self._feed(data)
+
+    def _between_requests(self) -> bool:
+        """A body that is complete but has filled its stream is not told so before the stream has room again."""
+        payload = self._payload
+        return payload.is_eof() or 0 < self._payload_length == payload.total_bytes
+
+    def _end_of_head(self, data: bytes) -> int:
+        """Where the head that begins there, or began before, ends in `data`; 0 where it does not."""
+        before = self._fed[-3:]
+        found = (before + data).find(_HEAD_END)
+        return 0 if found < 0 else found + len(_HEAD_END) - len(before)
 
     def _feed_head(self, data: bytes) -> None:
         """For what ends where a head does, and has no other in it."""
         rested, self._rests = self._rests, False
-        between = self._payload.is_eof()
         messages, upgrade, tail = self._parsed(data)
         if len(messages) != 1 or upgrade or self._messages:
-            self._take(messages, between=between, upgrade=upgrade, tail=tail)
+            self._take(messages, upgrade=upgrade, tail=tail)
             return
         message, self._payload = messages[0]
-        self._partial = False
         if self._payload is EMPTY_PAYLOAD:
             self._rests = True
             if rested and len(data) <= _REPEATED:
                 self._last_head, self._last_message = data, message
+        else:
+            self._payload_length = body_length(message)
         self._exchanges.begin(self, message, self._payload)
 
     def _feed(self, data: bytes) -> None:
         self._rests = False
-        between = self._payload.is_eof()
         messages, upgrade, tail = self._parsed(data)
-        self._take(messages, between=between, upgrade=upgrade, tail=tail)
+        self._take(messages, upgrade=upgrade, tail=tail)
 
     def _parsed(self, data: bytes) -> tuple[Sequence[tuple[Message, StreamReader]], bool, bytes]:
         parser = self._requests
         if parser is None:
             return [], False, b""
-        between = self._payload.is_eof()
-        body_before = 0 if between else self._payload.total_bytes
+        between = self._between_requests()
+        body_before = self._payload.total_bytes
+        begun, self._partial = self._partial, False
         try:
             messages, upgrade, tail = parser.feed_data(data)
         except HttpProcessingError as error:
-            self._deaf, self._plain = True, False
-            self._messages.append((None, EMPTY_PAYLOAD, why_refused(error)))
+            self._misread(why_refused(error))
             # The parser tells nothing to a body that it gave up.
             if not self._payload.is_eof():
                 self._payload.set_exception(RequestPayloadError("broken framing"))
@@ -260,33 +269,49 @@ class ClientConnection(Connection):
                 for good, payload in messages[:at]:
                     self._payload = payload
                     self._messages.append((good, payload, None))
-                self._deaf, self._plain = True, False
-                self._messages.append((None, EMPTY_PAYLOAD, Reason.BAD_REQUEST))
+                self._misread(Reason.BAD_REQUEST)
                 return [], False, b""
         last = messages[-1][1] if messages else self._payload
-        if last.is_eof() and not data.endswith(_HEAD_END):
-            # The beginning of a head: all that came, or what is behind the rest of a body.
-            if messages and last is EMPTY_PAYLOAD:
-                fed, head_first = fed[fed.rfind(_HEAD_END) + len(_HEAD_END) :], True
-            elif messages:
-                head_first = False
-            elif not between:
-                fed = data[last.total_bytes - body_before :]
-            self._fed, self._head_first = fed[:_HEAD_KEPT], head_first
+        if not last.is_eof():
+            if self._reading_paused:
+                # The parser stopped at what filled the stream, and goes on with the rest when it is fed again.
+                self._fed, self._head_first = fed[:_HEAD_KEPT], False
+        elif not upgrade and not (messages and fed.endswith(_HEAD_END)):
+            if messages:
+                self._head_begins(*_behind_request(messages[-1], fed), begun)
+            elif between:
+                self._head_begins(fed, head_first, begun)
+            else:
+                self._head_begins(_behind_chunks(fed[last.total_bytes - body_before :]), False, begun)
         return messages, upgrade, tail
 
-    def _take(
-        self, messages: Sequence[tuple[Message, StreamReader]], *, between: bool, upgrade: bool, tail: bytes
-    ) -> None:
-        """`between`: the parser had no unfinished body before it read them."""
-        self._partial = between and not messages and not self._deaf
+    def _head_begins(self, fed: bytes, head_first: bool, begun: bool) -> None:
+        """With what was fed, unless that is nothing. `begun`: it had before."""
+        if fed:
+            self._partial = True
+            self._fed, self._head_first = fed[:_HEAD_KEPT], head_first
+            if not begun:
+                self._head_since = self._loop.time()
+
+    def _misread(self, reason: Reason) -> None:
+        self._deaf, self._plain = True, False
+        self._messages.append((None, EMPTY_PAYLOAD, reason))
+
+    def _take(self, messages: Sequence[tuple[Message, StreamReader]], *, upgrade: bool, tail: bytes) -> None:
         for message, payload in messages:
             self._payload = payload
+            self._payload_length = 0 if payload is EMPTY_PAYLOAD else body_length(message)
             self._messages.append((message, payload, None))
         if upgrade:
             self._hold(tail)
         if self._messages and self._exchange is None:
             self._turn()
+
+    def _await_head(self) -> None:
+        """Gives the rest of a head that has begun its time, once nothing goes on in front of it."""
+        if self._partial and not self.busy and not self._head_begun:
+            self._head_begun = True
+            self._alarm.set(self._head_since + self._options.head_timeout)
 
     def _hold(self, data: bytes) -> None:
         self._holding, self._plain = True, False
@@ -342,14 +367,14 @@ class ClientConnection(Connection):
             self._hang_up(content)
             return
         self._server.idle(self)
-        self._head_begun = self._partial
-        patience = self._options.head_timeout if self._partial else self._options.keep_alive
-        self._alarm.set(self._loop.time() + patience)
+        self._alarm.set(self._loop.time() + self._options.keep_alive)
         if not self._unsent:
             self._watch_unread()
         if not self._turning and (self._messages or self._holding):
             self._turn()
             self._let_go_at_rest()
+        if self._partial:
+            self._await_head()
 
     def flush(self) -> None:
         super().flush()
@@ -465,6 +490,21 @@ class ClientConnection(Connection):
             self.refuse(Reason.REQUEST_TIMEOUT)
         else:
             self.close()
+
+
+def _behind_request(request: tuple[Message, StreamReader], fed: bytes) -> tuple[bytes, bool]:
+    """What is behind a request that is complete in what was fed, and whether nothing else is with it."""
+    message, payload = request
+    if payload is EMPTY_PAYLOAD:
+        return fed[fed.rfind(_HEAD_END) + len(_HEAD_END) :], True
+    length = body_length(message)
+    complete = length and fed[:-length].endswith(_HEAD_END)
+    return (b"" if complete else _behind_chunks(fed)), False
+
+
+def _behind_chunks(fed: bytes) -> bytes:
+    """All of it, where there is anything behind a chunked body: its end looks as that of a head does."""
+    return b"" if fed.endswith(_HEAD_END) or not fed.strip(b"\r\n") else fed
 
 
 def _certificate(encryption: ssl.SSLObject, peer: str) -> PeerCertificate | None:

@@ -43,6 +43,12 @@ def request_parser(connection: Connection, options: ProxyOptions, loop: asyncio.
     return cast(RequestParser, parser)
 
 
+def body_length(message: Message) -> int:
+    """The bytes of a body whose head says how many they are, else 0."""
+    # Python refuses to read very many digits, which may all be zeros.
+    return int(message.headers.get("Content-Length", "").lstrip("0") or "0")
+
+
 def is_of_http(message: Message, fed: bytes, *, first: bool) -> bool:
     """Whether the request line is one of RFC 9112 §3, with single spaces, and of HTTP: llhttp takes RTSP and ICE too,
     and does not say which it was. `first`: nothing but empty lines (§2.2) is before that line in `fed`."""
