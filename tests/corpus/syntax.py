@@ -1,6 +1,6 @@
 """Request lines and header fields that are none."""
 
-from tests.corpus.case import GET, HOST, SMUGGLED, Case, Forwarded, passed, refused
+from tests.corpus.case import CHUNKED, GET, HOST, POST, SMUGGLED, Case, Forwarded, passed, refused
 
 _LINE = "RFC 9112 §3"
 _METHOD = "RFC 9112 §3.1"
@@ -97,6 +97,37 @@ METHODS = [
     ),
 ]
 
+
+def _with_length(body: bytes) -> bytes:
+    return POST + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def _with_chunks(body: bytes) -> bytes:
+    return CHUNKED + b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
+
+
+def _behind_bodies(name: str, sent: bytes, *, good: bool = False) -> list[Case]:
+    """Behind bodies that hold the line that it should have: the parser says neither which it had nor where it was."""
+    start = b" ".join(sent.split(b"\r\n", 1)[0].split()[:2])
+    bodies = {
+        "the line": start + b" HTTP/1.1\r\n" + HOST,
+        "the line behind a head's end": b"\r\n\r\n" + start + b" HTTP/",
+        "something": b"hello",
+    }
+    follows = (Forwarded(start.decode()),) if good else ()
+    return [
+        Case(
+            f"{name} behind {how} body with {what}",
+            _VERSION,
+            framed(body) + sent,
+            (200, 200 if good else 400),
+            (Forwarded("POST /", body), *follows),
+        )
+        for how, framed in (("a", _with_length), ("a chunked", _with_chunks))
+        for what, body in bodies.items()
+    ]
+
+
 VERSIONS = [
     passed("1.0", _VERSION, b"GET / HTTP/1.0\r\n" + HOST + b"\r\n", "GET /"),
     _version("0.9", b"HTTP/0.9"),
@@ -118,12 +149,19 @@ VERSIONS = [
     _version("space inside", b"HTTP /1.1"),
     _version("no slash", b"HTTP 1.1"),
     refused("ICE", _VERSION, b"SOURCE / ICE/1.0\r\n" + HOST + b"\r\n"),
+    *_behind_bodies("RTSP", b"GET /smuggled RTSP/1.1\r\n" + HOST + b"\r\n"),
+    *_behind_bodies("RTSP with more spaces", b"GET  /smuggled  RTSP/1.0\r\n" + HOST + b"\r\n"),
+    *_behind_bodies("RTSP that quotes the line", b"OPTIONS / RTSP/1.0\r\nX: OPTIONS / HTTP/1.1\r\n" + HOST + b"\r\n"),
+    *_behind_bodies("ICE", b"SOURCE /smuggled ICE/1.0\r\n" + HOST + b"\r\n"),
+    *_behind_bodies("more than single spaces", b"GET  /smuggled HTTP/1.1\r\n" + HOST + b"\r\n"),
+    *_behind_bodies("0.9", b"GET /smuggled\r\n\r\n"),
+    *_behind_bodies("HTTP", SMUGGLED, good=True),
     Case(
-        "RTSP behind a body",
+        "HTTP behind a body that quotes RTSP",
         _VERSION,
-        GET + b"Content-Length: 5\r\n\r\nhelloGET / RTSP/1.1\r\n" + HOST + b"\r\n",
-        (200, 400),
-        (Forwarded("GET /", b"hello"),),
+        _with_length(b"GET /smuggled RTSP/1.0\r\n\r\n") + SMUGGLED,
+        (200, 200),
+        (Forwarded("POST /", b"GET /smuggled RTSP/1.0\r\n\r\n"), Forwarded("GET /smuggled")),
     ),
     refused(
         "RTSP, and a field that quotes the line",

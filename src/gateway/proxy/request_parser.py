@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from typing import Protocol, cast
 
@@ -17,6 +18,9 @@ from gateway.core.model import Reason
 from gateway.proxy.connection import Connection
 from gateway.proxy.facts import Message
 from gateway.proxy.options import ProxyOptions
+
+_SPACES = re.compile(b"  +")
+_OTHERS = (b"RTSP/", b"ICE/")
 
 
 class RequestParser(Protocol):
@@ -51,9 +55,17 @@ def body_length(message: Message) -> int:
 
 def is_of_http(message: Message, fed: bytes, *, first: bool) -> bool:
     """Whether the request line is one of RFC 9112 §3, with single spaces, and of HTTP: llhttp takes RTSP and ICE too,
-    and does not say which it was. `first`: nothing but empty lines (§2.2) is before that line in `fed`."""
-    line = f"{message.method} {message.path} HTTP/".encode("utf-8", "surrogateescape")
-    return fed.lstrip(b"\r\n").startswith(line) if first else line in fed
+    and does not say which it was. `first`: nothing but empty lines (§2.2) is before that line in `fed`.
+
+    Where else it stands is not known, and a body or a field may hold what looks like it. So if anything there may be
+    such a line of another kind, it is taken for that.
+    """
+    asked = f"{message.method} {message.path} ".encode("utf-8", "surrogateescape")
+    line = asked + b"HTTP/"
+    if first:
+        return fed.lstrip(b"\r\n").startswith(line)
+    single = _SPACES.sub(b" ", fed)
+    return 0 < fed.count(line) == single.count(line) and not any(asked + other in single for other in _OTHERS)
 
 
 def why_refused(error: HttpProcessingError) -> Reason:
