@@ -18,11 +18,17 @@ from gateway.app.workers.circuits import OpenCircuits
 from gateway.app.workers.messages import Impose, Told
 from gateway.app.workers.sharing import SharedCircuits
 from gateway.core.breaker import CircuitState, Imposition
+from gateway.core.events import Action, Event
 from gateway.core.gateway import Gateway
 from gateway.core.model import CircuitPolicy, FailureKind, Instance, InstanceKey, RetryPolicy
 from gateway.core.tickets import Attempt, Deliver, End, Failure, Head, Send
 from gateway.core.views import CircuitChange, CircuitView
+from gateway.journal.monitor import Monitor
+from gateway.journal.properties import Violation
+from gateway.journal.stream import EventStream
 from gateway.proxy.conductor import Conductor
+from specs.traces import validate
+from tests.spec.journals import lines_of
 from tests.unit.core_support import compile_regex, facts, instance, policy, route
 
 WORKERS = 3
@@ -82,7 +88,10 @@ class Worker:
         self.number = number
         self._world = world
         loop = asyncio.get_running_loop()
-        self.core = Gateway(compile_regex, world.draw.random, self._changed)
+        self.told: list[Event] = []
+        self.violations: list[Violation] = []
+        self.stream = EventStream([Monitor(self.violations.append), lambda _, event: self.told.append(event)])
+        self.core = Gateway(compile_regex, world.draw.random, self._changed, trace=self.stream)
         self._conductor = Conductor(self.core, loop.time)
         self._circuits = SharedCircuits(self._conductor, self._tell)
         self._taken = 0
@@ -131,6 +140,8 @@ class World:
         self._rates = [30.0] * WORKERS
         self.seen: Counter[str] = Counter()
         self.workers: dict[int, Worker] = {}
+        self.all_workers: list[Worker] = []
+        """Those that died, too."""
         self.parent = OpenCircuits(self._impose, self._loop.call_at)
         self.parent.policies(self.policies)
         self._view = self._instances()
@@ -140,6 +151,7 @@ class World:
 
     def _start(self, number: int) -> None:
         worker = self.workers[number] = Worker(number, self)
+        self.all_workers.append(worker)
         sent = {number: worker.from_parent.send(self._view)}
         if not self.parent.owners():
             self.parent.instances("orders", self._view, sent)
@@ -211,10 +223,9 @@ class World:
         )
 
 
-async def _run(seed: int, open_for: float, pause: float) -> Counter[str]:
-    """What was told and heard."""
+async def _run(seed: int, open_for: float, pause: float, rounds: int = 60) -> World:
     world = World(seed, open_for)
-    for _ in range(60):
+    for _ in range(rounds):
         world.disturb()
         for _ in range(20):
             await asyncio.sleep(world.draw.uniform(0.0, pause))
@@ -227,15 +238,42 @@ async def _run(seed: int, open_for: float, pause: float) -> Counter[str]:
         found = {name: view.state.value for name, view in worker.circuits().items()}
         assert found == dict.fromkeys(NAMES, "closed"), f"worker {worker.number}"
     assert set(world.parent.owners().values()) == {None}
-    return world.seen
+    for worker in world.all_workers:
+        assert not worker.violations
+        assert not worker.stream.failed
+    return world
+
+
+def _ran(seed: int, open_for: float, pause: float, rounds: int = 60) -> World:
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(_run(seed, open_for, pause, rounds))
 
 
 @pytest.mark.parametrize(("open_for", "pause"), [(0.5, 0.1), (0.01, 0.02)])
 def test_workers_agree_and_one_alone_probes(open_for: float, pause: float) -> None:
+    """Each of their decisions is held against the specification."""
     seen: Counter[str] = Counter()
     for seed in range(80, 90):
-        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            seen += runner.run(_run(seed, open_for, pause))
+        seen += _ran(seed, open_for, pause).seen
     for state in CircuitState:
         assert seen[f"heard {state.value}"] > 20, seen
         assert seen[f"told {state.value}"] > 20, seen
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("seed", "open_for", "pause", "rounds"), [(80, 0.5, 0.1, 20), (87, 0.01, 0.02, 30)])
+def test_what_each_worker_does_is_a_behaviour_of_the_specification(
+    seed: int, open_for: float, pause: float, rounds: int
+) -> None:
+    """It tells of one core, into which what others make of its circuits comes from outside: here from cores as well."""
+    world = _ran(seed, open_for, pause, rounds)
+    imposed: Counter[object] = Counter()
+    for worker in world.all_workers:
+        here = [event.inputs["state"] for event in worker.told if event.action is Action.IMPOSE_CIRCUIT]
+        if not here:
+            continue
+        imposed.update(here)
+        lines = lines_of(worker.told)
+        found = validate(lines)
+        assert found.accepted, f"{found}; refused: {lines[found.taken] if found.taken < len(lines) else None}"
+    assert imposed.keys() == {state.value for state in CircuitState}
