@@ -5,8 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 MINUTES ?= 5
 READY := $(VENV)/.ready
-# What benchmarks and test-compiled run (see tests/support/compiled.py); all else runs from the sources.
+# What benchmarks and test-compiled run, where it is there and GATEWAY_BUILD does not say otherwise: see
+# tests/support/compiled.py. All else runs from the sources.
 COMPILED := $(CURDIR)/.compiled
+WITH_COMPILED = tree=$$($(BIN)/python -m tests.support.compiled tree); test -z "$$tree" || export PYTHONPATH="$$tree"
 
 # The Consul binary, obtained where the machine has none; looked up only by the targets that need it.
 WITH_CONSUL = consul=$$(consul/get-consul) && CONSUL_BIN=$$consul
@@ -41,8 +43,8 @@ test: setup ## every test but the long ones
 # What the compiler may read differently: the request's way, and the core against its specification.
 test-compiled: export GATEWAY_BUILD ?= auto
 test-compiled: compiled ## the tests that matter most for what is compiled, in a compiled process
-	@test -d $(COMPILED) || { echo "nothing is compiled here"; exit 1; }
-	@$(WITH_CONSUL) PYTHONPATH=$(COMPILED) $(BIN)/pytest -m "not long" tests/unit/test_compiled.py tests/unit/test_journal_*.py \
+	@set -e; $(WITH_COMPILED); test -n "$$tree" || { echo "nothing is compiled here"; exit 1; }; \
+		$(WITH_CONSUL) $(BIN)/pytest -m "not long" tests/unit/test_compiled.py tests/unit/test_journal_*.py \
 		tests/unit/test_core_*.py tests/spec/test_*_machine.py tests/integration/test_proxy_*.py \
 		tests/integration/test_differential.py $(ARGS)
 
@@ -61,7 +63,7 @@ format: $(READY) ## rewrite the sources as lint wants them
 
 bench: export GATEWAY_BUILD ?= auto
 bench: compiled ## figures of the compiled gateway, each against something measured in the same run
-	@$(WITH_CONSUL); export CONSUL_BIN PYTHONPATH=$(COMPILED); set -e; for script in benchmarks/*.py; do \
+	@set -e; $(WITH_COMPILED); $(WITH_CONSUL); export CONSUL_BIN; for script in benchmarks/*.py; do \
 		echo "== $$script"; $(BIN)/python -m benchmarks.$$(basename $$script .py); done
 
 soak: setup ## a mixed load with every fault, for MINUTES=5; ARGS="--seed N --only TEXT"

@@ -1,8 +1,8 @@
 """The compiled gateway that benchmarks and `make test-compiled` use: `.compiled`, a tree for PYTHONPATH.
 
-`python -m tests.support.compiled` brings it up to date. It is used only where GATEWAY_BUILD is `auto` or `compiled`,
-and while it was made from what is there now; a source that was changed since is run itself. Where nothing can be
-compiled there is no such tree.
+`python -m tests.support.compiled` brings it up to date; with `tree` it says where it is, or nothing where it is not to
+be used. It is used only where GATEWAY_BUILD is `auto` or `compiled`, and while it was made from what is there now; a
+source that was changed since is run itself. Where nothing can be compiled there is no such tree.
 """
 
 import hashlib
@@ -63,4 +63,7 @@ def refresh() -> None:
 
 
 if __name__ == "__main__":
-    refresh()
+    if sys.argv[1:] == ["tree"]:
+        print(*environment().values())
+    else:
+        refresh()
