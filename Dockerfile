@@ -1,8 +1,8 @@
 # The gateway alone, as an unprivileged user. PYTHON_IMAGE is any image with python3 (3.11 to 3.13) and its venv module.
-# GATEWAY_BUILD=compiled compiles the way of a request; the compiler, from Debian's packages, is left behind.
+# The way of a request is compiled; the compiler, from Debian's packages, is left behind. GATEWAY_BUILD=interpreted needs none.
 ARG PYTHON_IMAGE=python:3.11-slim
 FROM ${PYTHON_IMAGE} AS build
-ARG GATEWAY_BUILD=interpreted
+ARG GATEWAY_BUILD=compiled
 WORKDIR /build
 RUN python3 -m venv /opt/gateway
 RUN [ "$GATEWAY_BUILD" = compiled ] || exit 0; missing=; command -v gcc >/dev/null || missing="gcc libc6-dev"; \

@@ -1,8 +1,8 @@
-"""Compiles the way of a request, by mypyc, when a wheel is built and GATEWAY_BUILD asks for it.
+"""Compiles the way of a request, by mypyc, when a wheel is built.
 
-Which modules those are stands in pyproject.toml. The sources are the same, and go into the wheel as well. It may be
-`interpreted` (the default: a pure wheel, that does the same, slower), `compiled` (an error where there is no C compiler
-or no Python.h), or `auto` (compiled where it can be).
+Which modules those are stands in pyproject.toml. The sources are the same, and go into the wheel as well. GATEWAY_BUILD
+may be `auto` (the default: compiled where there are a C compiler and Python.h), `compiled` (an error where there are
+not), or `interpreted` (a pure wheel, that does the same, slower).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class CompileHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if version == "editable":
             return
-        asked = os.environ.get(_ASKED) or "interpreted"
+        asked = os.environ.get(_ASKED) or "auto"
         if asked not in ("auto", "compiled", "interpreted"):
-            raise ValueError(f"{_ASKED} is {asked!r}; it may be interpreted, compiled or auto")
-        why = f"{_ASKED}=compiled compiles it" if asked == "interpreted" else _obstacle()
+            raise ValueError(f"{_ASKED} is {asked!r}; it may be auto, compiled or interpreted")
+        why = f"{_ASKED} says so" if asked == "interpreted" else _obstacle()
         if why is not None and asked == "compiled":
             raise RuntimeError(f"{_ASKED} is compiled, but nothing can be compiled here: {why}")
         if why is not None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from gateway import __version__
+from gateway.build import COMPILED
 from gateway.settings import NO_FLAG, Settings, flag_name
 from tests.support.consul import ConsulAgent
 from tests.support.gateway_process import GatewayProcess
@@ -81,7 +82,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_version(run: Run) -> None:
-    assert run("--version").stdout == f"gateway {__version__} (interpreted)\n"
+    assert run("--version").stdout == f"gateway {__version__} ({'compiled' if COMPILED else 'interpreted'})\n"
 
 
 def test_every_setting_but_secrets_is_a_flag_of_run(run: Run) -> None:
