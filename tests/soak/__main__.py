@@ -22,7 +22,7 @@ from gateway.journal.stream import FAILED
 from tests.soak.faults import Fault, faults
 from tests.soak.ledger import Ledger
 from tests.soak.watch import LEFT_OPEN, Sample, look, memory_verdict, watch
-from tests.soak.world import HAS_WORKERS, World, world
+from tests.soak.world import World, world
 from tests.support.gateway_process import eventually
 from tests.support.mixed_load import Kind, MixedLoad
 
@@ -128,10 +128,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="who is hit by what, and when; another each time by default")
     parser.add_argument("--only", default="", help="only faults with this in their names")
     parser.add_argument("--workers", type=int, default=1, help="above 1, one is killed now and then")
-    options = parser.parse_args(arguments)
-    if options.workers > 1 and not HAS_WORKERS:
-        parser.error("this gateway has no workers")
-    return options
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

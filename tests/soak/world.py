@@ -10,7 +10,6 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.settings import Settings
 from tests.support import jumping_clock
 from tests.support.consul import Cluster, ConsulAgent, http_check
 from tests.support.consul.admin import Admin, Json
@@ -30,7 +29,6 @@ _ROUTE: Json = {
 }
 _POLICY: Json = {"circuit": {"open_for": "500ms", "max_open_for": "2s"}}
 _DISK = "160m"
-HAS_WORKERS = "workers" in Settings.model_fields
 
 
 @dataclass
@@ -119,7 +117,7 @@ async def world(folder: Path, workers: int) -> AsyncIterator[World]:
                 snapshot=disk / "snapshot",
                 grace="30s",
                 drain_time="2s",
-                **({"workers": workers} if HAS_WORKERS else {}),
+                workers=workers,
             )
             instances = {name: InstanceProcess(name) for name in (*_CHECKED, *_UNCHECKED)}
             for instance in instances.values():
