@@ -76,3 +76,12 @@ def register() -> Callable[..., str]:
         return agent.admin.register(service, instance.port, id=instance.name, weights=weights, checks=[check])
 
     return through
+
+
+@pytest.fixture
+def orders(dev_consul: ConsulAgent, start_instance: StartInstance, register: Callable[..., str]) -> InstanceProcess:
+    """The one instance of a service, and the route of that name that leads to it."""
+    instance = start_instance("orders-1")
+    register(dev_consul, "orders", instance)
+    dev_consul.admin.put("gateway/routes/orders", {"backends": [{"service": "orders"}]})
+    return instance

@@ -18,10 +18,11 @@ import aiohttp
 import pytest
 
 from gateway.app.handover import HandoverError, find
-from tests.integration.conftest import StartGateway, StartInstance
+from tests.integration.conftest import StartGateway
 from tests.support.certificates import Authority
 from tests.support.consul import ConsulAgent
 from tests.support.gateway_process import GatewayProcess, eventually
+from tests.support.instances import InstanceProcess
 from tests.support.load import SteadyLoad
 from tests.support.ports import free_port
 
@@ -69,14 +70,11 @@ def _next(gateway: GatewayProcess, tmp_path: Path, consul: ConsulAgent, **settin
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_a_restart_under_load_loses_nothing(
     dev_consul: ConsulAgent,
-    start_instance: StartInstance,
-    register: Register,
+    orders: InstanceProcess,
     start_gateway: StartGateway,
     tmp_path: Path,
     workers: int,
 ) -> None:
-    register(dev_consul, "orders", start_instance("a"))
-    dev_consul.admin.put("gateway/routes/orders", {"backends": [{"service": "orders"}]})
     settings = {"workers": workers, "handover": tmp_path / "handover.sock", "drain_time": "3s", "monitor": True}
     old = start_gateway(dev_consul.environment, **settings)
     fresh = NewConnections(old.url)
@@ -106,13 +104,10 @@ async def test_a_restart_under_load_loses_nothing(
 
 async def test_a_port_that_speaks_tls_is_taken_over_as_well(
     dev_consul: ConsulAgent,
-    start_instance: StartInstance,
-    register: Register,
+    orders: InstanceProcess,
     start_gateway: StartGateway,
     tmp_path: Path,
 ) -> None:
-    register(dev_consul, "orders", start_instance("a"))
-    dev_consul.admin.put("gateway/routes/orders", {"backends": [{"service": "orders"}]})
     authority, port = Authority(tmp_path), free_port()
     pair = authority.pair("shop.test")
     settings = {
@@ -159,13 +154,10 @@ async def test_a_port_that_speaks_tls_is_taken_over_as_well(
 
 async def test_the_journal_of_the_next_one_begins_when_the_one_before_has_ended(
     dev_consul: ConsulAgent,
-    start_instance: StartInstance,
-    register: Register,
+    orders: InstanceProcess,
     start_gateway: StartGateway,
     tmp_path: Path,
 ) -> None:
-    register(dev_consul, "orders", start_instance("a"))
-    dev_consul.admin.put("gateway/routes/orders", {"backends": [{"service": "orders"}]})
     journal = tmp_path / "journal"
     settings = {"handover": tmp_path / "handover.sock", "drain_time": "500ms", "journal": journal}
     old = start_gateway(dev_consul.environment, **settings)
@@ -186,13 +178,10 @@ async def test_the_journal_of_the_next_one_begins_when_the_one_before_has_ended(
 
 async def test_a_next_one_that_fails_before_it_serves_changes_nothing(
     dev_consul: ConsulAgent,
-    start_instance: StartInstance,
-    register: Register,
+    orders: InstanceProcess,
     start_gateway: StartGateway,
     tmp_path: Path,
 ) -> None:
-    register(dev_consul, "orders", start_instance("a"))
-    dev_consul.admin.put("gateway/routes/orders", {"backends": [{"service": "orders"}]})
     path = tmp_path / "handover.sock"
     old = start_gateway(dev_consul.environment, handover=path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -26,6 +26,7 @@ from gateway.settings import load
 from tests.integration.conftest import StartGateway, StartInstance
 from tests.support.consul import ConsulAgent
 from tests.support.gateway_process import GatewayProcess, eventually
+from tests.support.instances import InstanceProcess
 from tests.support.load import SteadyLoad
 
 Register = Callable[..., str]
@@ -50,13 +51,10 @@ async def _status(url: str) -> int:
 
 async def test_routes_are_live_in_all_workers_and_metrics_are_of_all(
     dev_consul: ConsulAgent,
-    start_instance: StartInstance,
-    register: Register,
+    orders: InstanceProcess,
     start_gateway: StartGateway,
     tmp_path: Path,
 ) -> None:
-    register(dev_consul, "orders", start_instance("a"))
-    dev_consul.admin.put("gateway/routes/orders", {"backends": [{"service": "orders"}]})
     access = tmp_path / "access.log"
     gateway = start_gateway(dev_consul.environment, workers=2, access_log=access)
     assert len(_workers(gateway)) == 2
@@ -162,10 +160,8 @@ async def test_a_circuit_that_opens_in_one_worker_is_open_in_the_other(
 
 
 async def test_a_worker_that_is_killed_costs_what_it_had_in_flight_and_is_replaced(
-    dev_consul: ConsulAgent, start_instance: StartInstance, register: Register, start_gateway: StartGateway
+    dev_consul: ConsulAgent, orders: InstanceProcess, start_gateway: StartGateway
 ) -> None:
-    register(dev_consul, "orders", start_instance("a"))
-    dev_consul.admin.put("gateway/routes/orders", {"backends": [{"service": "orders"}]})
     gateway = start_gateway(dev_consul.environment, workers=2)
     clients = 16
     async with SteadyLoad(gateway.url, clients=clients, rate=400) as load:
@@ -204,13 +200,10 @@ async def test_a_worker_says_that_it_lives_while_it_waits_for_the_first_view() -
 
 async def test_a_worker_that_hangs_is_killed_and_replaced_while_the_other_serves(
     dev_consul: ConsulAgent,
-    start_instance: StartInstance,
-    register: Register,
+    orders: InstanceProcess,
     start_gateway: StartGateway,
     tmp_path: Path,
 ) -> None:
-    register(dev_consul, "orders", start_instance("a"))
-    dev_consul.admin.put("gateway/routes/orders", {"backends": [{"service": "orders"}]})
     access = tmp_path / "access.log"
     gateway = start_gateway(dev_consul.environment, workers=2, access_log=access)
     async with _client_of_each(gateway, access) as clients:
@@ -232,10 +225,8 @@ async def test_a_worker_that_hangs_is_killed_and_replaced_while_the_other_serves
 
 
 async def test_workers_that_cannot_live_are_started_ever_more_slowly_and_readiness_says_so(
-    dev_consul: ConsulAgent, start_instance: StartInstance, register: Register, start_gateway: StartGateway
+    dev_consul: ConsulAgent, orders: InstanceProcess, start_gateway: StartGateway
 ) -> None:
-    register(dev_consul, "orders", start_instance("a"))
-    dev_consul.admin.put("gateway/routes/orders", {"backends": [{"service": "orders"}]})
     gateway = start_gateway(dev_consul.environment, workers=2)
     until, killed = time.monotonic() + 6, 0
     while time.monotonic() < until:
@@ -281,10 +272,8 @@ async def test_an_open_circuit_outlives_the_worker_that_had_it(
 
 
 async def test_workers_serve_on_without_their_parent_and_end(
-    dev_consul: ConsulAgent, start_instance: StartInstance, register: Register, start_gateway: StartGateway
+    dev_consul: ConsulAgent, orders: InstanceProcess, start_gateway: StartGateway
 ) -> None:
-    register(dev_consul, "orders", start_instance("a"))
-    dev_consul.admin.put("gateway/routes/orders", {"backends": [{"service": "orders"}]})
     gateway = start_gateway(dev_consul.environment, workers=2, outlive="2s")
     workers = _workers(gateway)
     async with SteadyLoad(gateway.url, clients=8, rate=100, time_limit=30) as load:
@@ -300,15 +289,12 @@ async def test_workers_serve_on_without_their_parent_and_end(
 
 
 async def test_sigterm_drains_all_workers(
-    dev_consul: ConsulAgent, start_instance: StartInstance, register: Register, start_gateway: StartGateway
+    dev_consul: ConsulAgent, orders: InstanceProcess, start_gateway: StartGateway
 ) -> None:
-    slow = start_instance("slow")
-    register(dev_consul, "orders", slow)
-    dev_consul.admin.put("gateway/routes/orders", {"backends": [{"service": "orders"}]})
     gateway = start_gateway(dev_consul.environment, workers=2, drain_time="100ms")
-    slow.mode(delay=1.5)
+    orders.mode(delay=1.5)
     requests = [asyncio.create_task(_status(gateway.url)) for _ in range(20)]
-    await eventually(lambda: slow.stats()["running"] == 20)
+    await eventually(lambda: orders.stats()["running"] == 20)
     workers = _workers(gateway)
     for pid in (gateway.pid, *workers):
         os.kill(pid, signal.SIGTERM)  # as systemd does: to each process of the unit
@@ -320,15 +306,12 @@ async def test_sigterm_drains_all_workers(
 
 
 async def test_a_second_signal_cuts_the_drain_of_all_workers_short(
-    dev_consul: ConsulAgent, start_instance: StartInstance, register: Register, start_gateway: StartGateway
+    dev_consul: ConsulAgent, orders: InstanceProcess, start_gateway: StartGateway
 ) -> None:
-    hung = start_instance("hung")
-    register(dev_consul, "orders", hung)
-    dev_consul.admin.put("gateway/routes/orders", {"backends": [{"service": "orders"}]})
     gateway = start_gateway(dev_consul.environment, workers=2, drain_time="0s", finish_limit="60s")
-    hung.mode(answer="hang")
+    orders.mode(answer="hang")
     requests = [asyncio.create_task(_status(gateway.url)) for _ in range(4)]
-    await eventually(lambda: hung.stats()["running"] == 4)
+    await eventually(lambda: orders.stats()["running"] == 4)
     workers = _workers(gateway)
     gateway.send_signal(signal.SIGTERM)
     await eventually(lambda: "The gateway drains" in gateway.log)
