@@ -322,7 +322,10 @@ class ClientConnection(Connection):
     def _let_go_at_rest(self) -> None:
         """Has the parser read what was held: the upgrade that it waits for is not made, or there is room again."""
         parser = self._requests
-        if parser is None or not self._holding or self._exchange is not None or self._messages or self._closing:
+        if parser is None or not self._holding or self._exchange is not None or self._messages:
+            return
+        if self._closing or self._deaf or self._lingering is not None:
+            # The last answer has been given.
             return
         parser.set_upgraded(False)
         self._holding, self._plain = False, True
