@@ -26,13 +26,13 @@ from gateway.core.model import Backend, Instance, InstanceKey, Reason, Route
 from gateway.core.tickets import Deliver, Head, Send
 from gateway.discovery.regex import compile_full_match
 from gateway.pipeline.stage import Pipelines
-from gateway.proxy.client_connection import ClientConnection
-from gateway.proxy.client_server import ClientServer
+from gateway.proxy.client.connection import ClientConnection
+from gateway.proxy.client.facts import Entrance, Message
+from gateway.proxy.client.server import ClientServer
 from gateway.proxy.conductor import Conductor
-from gateway.proxy.facts import Entrance, Message
 from gateway.proxy.forwarding import Forwarder
 from gateway.proxy.options import ProxyOptions
-from gateway.proxy.pooled_upstream import PooledUpstream
+from gateway.proxy.upstream.pooled_upstream import PooledUpstream
 from gateway.telemetry.access import AccessLog
 from gateway.telemetry.counts import Counts
 from gateway.telemetry.observer import Observer

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
 
-from gateway.proxy import via
-from gateway.proxy.fields import is_safe_value
-from gateway.proxy.forwarded import Forwarding
-from gateway.proxy.request_id import request_id
+from gateway.proxy.http import via
+from gateway.proxy.http.fields import is_safe_value
+from gateway.proxy.http.forwarded import Forwarding
+from gateway.proxy.http.request_id import request_id
 from gateway.telemetry.trace_context import STATE_LIMIT, trace_context
 
 _PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

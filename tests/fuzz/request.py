@@ -10,12 +10,12 @@ from aiohttp.streams import StreamReader
 
 from gateway.core.model import Reason
 from gateway.core.paths import normalise
-from gateway.proxy.client_connection import ClientConnection
-from gateway.proxy.client_server import ClientServer
-from gateway.proxy.facts import Entrance, Message, Reader
-from gateway.proxy.forwarded import Forwarding
+from gateway.proxy.client.connection import ClientConnection
+from gateway.proxy.client.facts import Entrance, Message, Reader
+from gateway.proxy.client.server import ClientServer
+from gateway.proxy.http.forwarded import Forwarding
+from gateway.proxy.http.refusals import Refused
 from gateway.proxy.options import ProxyOptions
-from gateway.proxy.refusals import Refused
 from tests.corpus import chunks, framing, hops, syntax, targets
 from tests.support.second_opinion import requests
 

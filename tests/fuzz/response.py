@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 
-from gateway.proxy.response_reader import BadResponse, ResponseReader
 from gateway.proxy.responses import written
+from gateway.proxy.upstream.response_reader import BadResponse, ResponseReader
 from tests.corpus.answers import CASES
 from tests.support.second_opinion import responses
 

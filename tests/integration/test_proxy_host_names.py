@@ -9,8 +9,8 @@ import pytest
 
 from gateway.core.model import Connect, Reason, ServicePolicy
 from gateway.discovery.addresses import AddressPolicy
-from gateway.proxy import host_name
-from gateway.proxy.host_name import HostName
+from gateway.proxy.upstream import host_name
+from gateway.proxy.upstream.host_name import HostName
 from tests.support.proxies import running_proxy
 from tests.support.upstreams import ScriptedUpstream
 

@@ -10,9 +10,9 @@ from aiohttp import http_parser
 from gateway.build import COMPILED
 from gateway.core.model import Outcome
 from gateway.pipeline.stage import Pipelines
+from gateway.proxy.client.sockets import ListenError
 from gateway.proxy.listener import Listener, NoCParser, require_c_parser
 from gateway.proxy.options import ProxyOptions
-from gateway.proxy.sockets import ListenError
 from tests.support.proxies import OPTIONS, Records, running_proxy
 from tests.support.upstreams import OK, Exchange, ScriptedUpstream, request
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.model import Connect, ConnectTls, FailureKind, RetryPolicy, ServicePolicy
-from gateway.proxy.certificate_files import CertificateFiles
+from gateway.proxy.client.certificate_files import CertificateFiles
 from gateway.telemetry.records import RequestRecord
 from tests.support.certificates import Authority
 from tests.support.proxies import DEFAULT_ROUTE, RunningProxy, running_proxy

@@ -15,8 +15,8 @@ from typing import cast
 import pytest
 
 from gateway.core.model import Outcome
-from gateway.proxy.certificate_files import TlsOptions
-from gateway.proxy.server_certificates import ServerCertificates
+from gateway.proxy.client.certificate_files import TlsOptions
+from gateway.proxy.client.server_certificates import ServerCertificates
 from tests.support.certificates import Authority
 from tests.support.proxies import OPTIONS, RunningProxy, running_proxy
 from tests.support.upstreams import OK, Exchange, LiteralClient, ScriptedUpstream, request

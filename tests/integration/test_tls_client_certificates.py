@@ -11,8 +11,8 @@ import pytest
 
 from gateway.core.authentication import Authentication, ClientCertificate
 from gateway.core.model import Backend, Match, PathKind, PathMatch, Route
-from gateway.proxy.certificate_files import TlsOptions
-from gateway.proxy.server_certificates import ServerCertificates
+from gateway.proxy.client.certificate_files import TlsOptions
+from gateway.proxy.client.server_certificates import ServerCertificates
 from tests.support.certificates import Authority
 from tests.support.proxies import RunningProxy, running_proxy
 from tests.support.upstreams import LiteralClient, ScriptedUpstream, request

@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from gateway.proxy.certificate_files import CertificateFiles
+from gateway.proxy.client.certificate_files import CertificateFiles
 from tests.integration.conftest import StartGateway
 from tests.support.certificates import Authority
 from tests.support.consul import ConsulAgent, ttl_check

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from gateway.core.model import Outcome
-from gateway.proxy import server_certificates
-from gateway.proxy.certificate_files import CertificateFiles, ServerCertificate, TlsOptions, read_certificate
-from gateway.proxy.server_certificates import ServerCertificates
+from gateway.proxy.client import server_certificates
+from gateway.proxy.client.certificate_files import CertificateFiles, ServerCertificate, TlsOptions, read_certificate
+from gateway.proxy.client.server_certificates import ServerCertificates
 from tests.support.certificates import Authority
 from tests.support.proxies import RunningProxy, running_proxy
 from tests.support.upstreams import LiteralClient, ScriptedUpstream, request

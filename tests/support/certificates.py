@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from gateway.proxy.certificate_files import CertificateFiles
+from gateway.proxy.client.certificate_files import CertificateFiles
 
 
 class Authority:

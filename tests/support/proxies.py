@@ -15,12 +15,12 @@ from gateway.journal.monitor import Monitor
 from gateway.journal.properties import Violation
 from gateway.journal.stream import EventStream
 from gateway.pipeline.stage import Pipelines
+from gateway.proxy.client.server_certificates import ServerCertificates
+from gateway.proxy.client.sockets import bind
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.listener import Listener
 from gateway.proxy.options import ProxyOptions
-from gateway.proxy.pooled_upstream import PooledUpstream
-from gateway.proxy.server_certificates import ServerCertificates
-from gateway.proxy.sockets import bind
+from gateway.proxy.upstream.pooled_upstream import PooledUpstream
 from gateway.telemetry.records import RequestRecord
 from tests.support.pipelines import all_stages
 from tests.support.upstreams import LiteralClient, Response, ScriptedUpstream, request

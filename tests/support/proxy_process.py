@@ -18,13 +18,13 @@ import uvloop
 from gateway.core.gateway import Gateway
 from gateway.core.model import Backend, Connect, Instance, InstanceKey, Route, ServicePolicy
 from gateway.discovery.addresses import AddressPolicy
-from gateway.proxy.certificate_files import CertificateFiles, TlsOptions
+from gateway.proxy.client.certificate_files import CertificateFiles, TlsOptions
+from gateway.proxy.client.server_certificates import ServerCertificates
+from gateway.proxy.client.sockets import bind
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.listener import Listener
 from gateway.proxy.options import ProxyOptions
-from gateway.proxy.pooled_upstream import PooledUpstream
-from gateway.proxy.server_certificates import ServerCertificates
-from gateway.proxy.sockets import bind
+from gateway.proxy.upstream.pooled_upstream import PooledUpstream
 from gateway.telemetry.records import RequestRecord
 from tests.support.pipelines import all_stages
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from gateway.proxy.alarm import Alarm
+from gateway.proxy.wire.alarm import Alarm
 
 HELD_UP = 0.3
 

@@ -8,7 +8,7 @@ from aiohttp.streams import StreamReader
 
 from gateway.core.model import Reason
 from gateway.proxy.bodies import RequestBody
-from gateway.proxy.upstream import ClientBodyFailure
+from gateway.proxy.upstream.interface import ClientBodyFailure
 
 
 class _Connected(BaseProtocol):

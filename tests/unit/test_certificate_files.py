@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from gateway.proxy.certificate_files import CertificateFiles, TlsError, TlsOptions
-from gateway.proxy.server_certificates import ServerCertificates
+from gateway.proxy.client.certificate_files import CertificateFiles, TlsError, TlsOptions
+from gateway.proxy.client.server_certificates import ServerCertificates
 from tests.support.certificates import Authority
 
 

@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from gateway.proxy.forwarded import Forwarding, plain_address
+from gateway.proxy.http.forwarded import Forwarding, plain_address
 
 FORWARDING = Forwarding([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.proxy.hop_headers import BadField, sift_request, sift_response
+from gateway.proxy.http.hop_headers import BadField, sift_request, sift_response
 
 
 def test_a_clients_fields_are_sorted() -> None:

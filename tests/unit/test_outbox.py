@@ -7,12 +7,12 @@ import asyncio
 import pytest
 
 from gateway.core.model import Connect, FailureKind
-from gateway.proxy.connection import Connection
 from gateway.proxy.options import ProxyOptions
-from gateway.proxy.outbox import MOST, SMALL, Outbox
-from gateway.proxy.upstream import UpstreamFailure, UpstreamRequest, UpstreamResponse
-from gateway.proxy.upstream_exchange import UpstreamExchange
-from gateway.proxy.upstream_pool import UpstreamPool
+from gateway.proxy.upstream.exchange import UpstreamExchange
+from gateway.proxy.upstream.interface import UpstreamFailure, UpstreamRequest, UpstreamResponse
+from gateway.proxy.upstream.pool import UpstreamPool
+from gateway.proxy.wire.connection import Connection
+from gateway.proxy.wire.outbox import MOST, SMALL, Outbox
 
 
 class Wire(asyncio.Transport):

@@ -14,11 +14,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.core.model import Reason
-from gateway.proxy.client_connection import ClientConnection
-from gateway.proxy.client_server import ClientServer
-from gateway.proxy.facts import Entrance, Message
+from gateway.proxy.client.connection import ClientConnection
+from gateway.proxy.client.facts import Entrance, Message
+from gateway.proxy.client.server import ClientServer
 from gateway.proxy.options import ProxyOptions
-from gateway.proxy.response_reader import BadResponse, ResponseReader
+from gateway.proxy.upstream.response_reader import BadResponse, ResponseReader
 
 _OPTIONS = ProxyOptions("edge-1", max_line=200, max_field=200, max_fields=8)
 _GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -28,7 +28,7 @@ from gateway.core.model import CircuitMode, CircuitPolicy, Outcome, Reason
 from gateway.core.views import CircuitView, Counters, RouteLoad
 from gateway.discovery.documents import Rejection, parse_defaults, parse_policy, parse_route
 from gateway.pipeline.rate_limits import Asked, Over, RateLoad
-from gateway.proxy.acceptor import Acceptor
+from gateway.proxy.client.acceptor import Acceptor
 from gateway.settings import load
 from gateway.telemetry.counts import Counts
 from tests.unit.core_support import instance, policy, route

@@ -33,7 +33,7 @@ from gateway.discovery.errors import ConsulError
 from gateway.discovery.service import Discovery
 from gateway.discovery.snapshot import Snapshot
 from gateway.discovery.view import ViewState
-from gateway.proxy.server_certificates import CertificateStanding
+from gateway.proxy.client.server_certificates import CertificateStanding
 from gateway.settings import Settings
 from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
 from gateway.telemetry.sources import MetricSources

@@ -10,7 +10,7 @@ from gateway.core.breaker import CircuitState
 from gateway.core.model import InstanceKey
 from gateway.core.views import CircuitView, Counters, RouteLoad
 from gateway.pipeline.rate_limits import RateLoad
-from gateway.proxy.server_certificates import CertificateStanding
+from gateway.proxy.client.server_certificates import CertificateStanding
 from gateway.telemetry.counts import Counts
 
 

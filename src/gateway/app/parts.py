@@ -16,11 +16,10 @@ from gateway.discovery.service import DiscoveryOptions
 from gateway.discovery.token import TokenSource
 from gateway.journal.segments import JournalBusy
 from gateway.journal.writer import Journal
-from gateway.proxy.acceptor import Turns
-from gateway.proxy.certificate_files import CertificateFiles, TlsOptions
-from gateway.proxy.options import ProxyOptions
-from gateway.proxy.server_certificates import ServerCertificates
-from gateway.proxy.sockets import bind
+from gateway.proxy.client.certificate_files import CertificateFiles, TlsOptions
+from gateway.proxy.client.server_certificates import ServerCertificates
+from gateway.proxy.client.sockets import bind
+from gateway.proxy.options import ProxyOptions, Turns
 from gateway.settings import Address, Settings, SettingsError
 from gateway.telemetry.redaction import Redaction
 from gateway.telemetry.span_export import SpanExport, otlp_exporter

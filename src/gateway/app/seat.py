@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.proxy.acceptor import Turns
+from gateway.proxy.options import Turns
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,9 +36,9 @@ from gateway.proxy.asking import Asker
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.fetching import Fetcher
 from gateway.proxy.listener import Drained, Listener, require_c_parser
-from gateway.proxy.pooled_upstream import PooledUpstream
 from gateway.proxy.service_calls import ServiceCalls
 from gateway.proxy.shadows import Shadows
+from gateway.proxy.upstream.pooled_upstream import PooledUpstream
 from gateway.settings import Settings
 from gateway.telemetry.access import AccessLog
 from gateway.telemetry.counts import Counts

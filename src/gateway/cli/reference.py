@@ -14,7 +14,7 @@ import msgspec
 from gateway.cli import reference_examples
 from gateway.core.model import Reason
 from gateway.discovery.documents import CredentialDocument, RouteDocument, ServicePolicyDocument
-from gateway.proxy.refusals import TITLES
+from gateway.proxy.http.refusals import TITLES
 from gateway.settings import NO_FLAG, Settings, environment_name, flag_name, shown_default
 
 FOLDER = Path("docs/reference")

@@ -54,8 +54,8 @@ def run(config: Path | None = None, **flags: object) -> None:
     from gateway import app
     from gateway.app.handover import HandoverError
     from gateway.journal.segments import JournalError
-    from gateway.proxy.certificate_files import TlsError
-    from gateway.proxy.sockets import ListenError
+    from gateway.proxy.client.certificate_files import TlsError
+    from gateway.proxy.client.sockets import ListenError
 
     with explained():
         try:

@@ -9,7 +9,7 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestPayloadError
 
 from gateway.core.model import Reason
-from gateway.proxy.upstream import ClientBodyFailure
+from gateway.proxy.upstream.interface import ClientBodyFailure
 
 
 class RequestBody:

@@ -21,18 +21,18 @@ from gateway.core.tickets import Attempt, Broken, Deliver, Failure, Head, Reject
 from gateway.pipeline.cors import preflighted
 from gateway.pipeline.stage import Answer, Call, Received, RequestHead, ResponseHead, Stage, Verdict
 from gateway.proxy.bodies import RequestBody
-from gateway.proxy.client_connection import ClientConnection
+from gateway.proxy.client.connection import ClientConnection
+from gateway.proxy.client.facts import Inbound, Message
 from gateway.proxy.conductor import Waiting
-from gateway.proxy.facts import Inbound, Message
-from gateway.proxy.fields import Field, lines
-from gateway.proxy.own_answer import own_answer
-from gateway.proxy.refusals import Refusal, Refused
-from gateway.proxy.request_id import request_id
+from gateway.proxy.http.fields import Field, lines
+from gateway.proxy.http.own_answer import own_answer
+from gateway.proxy.http.refusals import Refusal, Refused
+from gateway.proxy.http.request_id import request_id
 from gateway.proxy.responses import Written, framing, stream, written
-from gateway.proxy.streams import PipedTunnel
 from gateway.proxy.trail import Trail
 from gateway.proxy.tunnels import Relay
-from gateway.proxy.upstream import ClientBodyFailure, Sent, UpstreamFailure, UpstreamRequest, UpstreamResponse
+from gateway.proxy.upstream.interface import ClientBodyFailure, Sent, UpstreamFailure, UpstreamRequest, UpstreamResponse
+from gateway.proxy.wire.streams import PipedTunnel
 from gateway.telemetry.records import AttemptRecord, RequestRecord
 from gateway.telemetry.trace_context import TraceContext, trace_context
 

@@ -10,7 +10,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from gateway.pipeline.authentication import LoadFailed
-from gateway.proxy.host_name import CheckAddress
+from gateway.proxy.upstream.host_name import CheckAddress
 
 TIMEOUT = 5.0
 """Seconds for the whole of it."""

@@ -10,20 +10,20 @@ from aiohttp.streams import StreamReader
 
 from gateway.core.model import Outcome, Reason
 from gateway.pipeline.stage import Pipelines
-from gateway.proxy import via
-from gateway.proxy.client_connection import ClientConnection
+from gateway.proxy.client.connection import ClientConnection
+from gateway.proxy.client.facts import Message, Reader
 from gateway.proxy.conductor import Conductor
-from gateway.proxy.dates import DateClock
 from gateway.proxy.exchange import Exchange
-from gateway.proxy.facts import Message, Reader
-from gateway.proxy.fields import Field
-from gateway.proxy.forwarded import Forwarding
+from gateway.proxy.http import via
+from gateway.proxy.http.dates import DateClock
+from gateway.proxy.http.fields import Field
+from gateway.proxy.http.forwarded import Forwarding
+from gateway.proxy.http.own_answer import own_answer
+from gateway.proxy.http.refusals import Refusal
+from gateway.proxy.http.request_id import request_id
 from gateway.proxy.observing import RequestObserver
 from gateway.proxy.options import ProxyOptions
-from gateway.proxy.own_answer import own_answer
-from gateway.proxy.refusals import Refusal
-from gateway.proxy.request_id import request_id
-from gateway.proxy.upstream import Upstream
+from gateway.proxy.upstream.interface import Upstream
 from gateway.telemetry.records import RequestRecord
 
 

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from aiohttp import http_parser
 
 from gateway.pipeline.stage import Pipelines
-from gateway.proxy.acceptor import Acceptor, Counting
-from gateway.proxy.client_server import ClientServer
+from gateway.proxy.client.acceptor import Acceptor, Counting
+from gateway.proxy.client.facts import Entrance
+from gateway.proxy.client.server import ClientServer
+from gateway.proxy.client.server_certificates import ServerCertificates
+from gateway.proxy.client.sockets import ListenError, bind
+from gateway.proxy.client.tls_acceptor import TlsAcceptor
 from gateway.proxy.conductor import Conductor
-from gateway.proxy.facts import Entrance
 from gateway.proxy.forwarding import Forwarder
 from gateway.proxy.observing import RequestObserver
 from gateway.proxy.options import ProxyOptions
-from gateway.proxy.server_certificates import ServerCertificates
-from gateway.proxy.sockets import ListenError, bind
-from gateway.proxy.tls_acceptor import TlsAcceptor
-from gateway.proxy.upstream import Upstream
+from gateway.proxy.upstream.interface import Upstream
 
 logger = logging.getLogger("gateway.proxy")
 

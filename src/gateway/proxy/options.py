@@ -6,10 +6,19 @@ import re
 import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
-
-from gateway.proxy.acceptor import Turns
+from typing import Protocol
 
 _PSEUDONYM = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
+
+
+class Turns(Protocol):
+    """What workers know of each other's connections."""
+
+    def write(self, connections: int) -> None:
+        """Tells how many this worker has."""
+
+    def least(self) -> int:
+        """Of all workers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gateway.proxy import via
-from gateway.proxy.client_connection import ClientConnection
-from gateway.proxy.fields import Field, lines
-from gateway.proxy.upstream import UpstreamResponse
+from gateway.proxy.client.connection import ClientConnection
+from gateway.proxy.http import via
+from gateway.proxy.http.fields import Field, lines
+from gateway.proxy.upstream.interface import UpstreamResponse
 
 _LAST_CHUNK = b"0\r\n\r\n"
 

@@ -14,8 +14,8 @@ from gateway.core.model import FailureKind, Route
 from gateway.core.tickets import Attempt, Deliver, Failure, Head, Reject, Send
 from gateway.pipeline.stage import ForInstance, RequestHead
 from gateway.proxy.conductor import Conductor, Waiting
-from gateway.proxy.fields import Field, lines
-from gateway.proxy.upstream import Sent, Upstream, UpstreamFailure, UpstreamRequest, UpstreamResponse
+from gateway.proxy.http.fields import Field, lines
+from gateway.proxy.upstream.interface import Sent, Upstream, UpstreamFailure, UpstreamRequest, UpstreamResponse
 
 LARGEST_REPLY = 65536
 """Bytes of a reply's body that are read; the connection of a larger one is given up."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-from gateway.proxy.upstream import Tunnel
+from gateway.proxy.upstream.interface import Tunnel
 
 
 class _Silence:

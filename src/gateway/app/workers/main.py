@@ -30,8 +30,8 @@ from gateway.app.workers.sharing import SharedCircuits
 from gateway.core.breaker import Imposition
 from gateway.core.model import InstanceKey
 from gateway.journal.segments import JournalError
-from gateway.proxy.certificate_files import TlsError
-from gateway.proxy.sockets import ListenError
+from gateway.proxy.client.certificate_files import TlsError
+from gateway.proxy.client.sockets import ListenError
 from gateway.settings import Settings
 from gateway.telemetry import logs
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from gateway.proxy.fields import Field, elements, is_safe_value, is_token
+from gateway.proxy.http.fields import Field, elements, is_safe_value, is_token
 
 HOP_BY_HOP = frozenset(
     {

@@ -11,12 +11,12 @@ import asyncio
 from collections.abc import Collection
 
 from gateway.core.tickets import Attempt
-from gateway.proxy.host_name import CheckAddress
 from gateway.proxy.options import ProxyOptions
-from gateway.proxy.outbox import Outbox
-from gateway.proxy.upstream import Receiver, UpstreamRequest
-from gateway.proxy.upstream_exchange import UpstreamExchange
-from gateway.proxy.upstream_pool import UpstreamPool
+from gateway.proxy.upstream.exchange import UpstreamExchange
+from gateway.proxy.upstream.host_name import CheckAddress
+from gateway.proxy.upstream.interface import Receiver, UpstreamRequest
+from gateway.proxy.upstream.pool import UpstreamPool
+from gateway.proxy.wire.outbox import Outbox
 
 
 class PooledUpstream:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.core.model import Reason
-from gateway.proxy.fields import Field
+from gateway.proxy.http.fields import Field
 
 PROBLEM_TYPE = "urn:alims-gateway:problem:"
 

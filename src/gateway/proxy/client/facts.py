@@ -19,12 +19,12 @@ from multidict import CIMultiDictProxy
 from gateway.core.facts import Headers, RequestFacts
 from gateway.core.model import Reason
 from gateway.core.paths import BadPath, normalise, normalise_query
-from gateway.proxy import via, websocket
-from gateway.proxy.fields import Field, FieldMap, elements, lines
-from gateway.proxy.forwarded import Forwarding
-from gateway.proxy.hop_headers import BadField, Sifted, sift_request
+from gateway.proxy.http import via, websocket
+from gateway.proxy.http.fields import Field, FieldMap, elements, lines
+from gateway.proxy.http.forwarded import Forwarding
+from gateway.proxy.http.hop_headers import BadField, Sifted, sift_request
+from gateway.proxy.http.refusals import Refused
 from gateway.proxy.options import ProxyOptions
-from gateway.proxy.refusals import Refused
 
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)\.?)(?::([0-9]{0,5}))?")
 """An address in brackets, or a name. RFC 3986 lets more stand in a name, such as commas, which others read as lists."""

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 
 from gateway.core.model import FailureKind
-from gateway.proxy.upstream import ClientBodyFailure, UpstreamBody, UpstreamFailure
-from gateway.proxy.upstream_connection import UpstreamConnection
+from gateway.proxy.upstream.connection import UpstreamConnection
+from gateway.proxy.upstream.interface import ClientBodyFailure, UpstreamBody, UpstreamFailure
 
 
 class Upload:

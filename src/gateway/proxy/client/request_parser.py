@@ -15,9 +15,9 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestPayloadError
 
 from gateway.core.model import Reason
-from gateway.proxy.connection import Connection
-from gateway.proxy.facts import Message
+from gateway.proxy.client.facts import Message
 from gateway.proxy.options import ProxyOptions
+from gateway.proxy.wire.connection import Connection
 
 _SPACES = re.compile(b"  +")
 _OTHERS = (b"RTSP/", b"ICE/")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from aiohttp.streams import StreamReader
 
-from gateway.proxy.client_connection import ClientConnection
-from gateway.proxy.upstream_connection import UpstreamConnection
+from gateway.proxy.wire.connection import Connection
 
 
 class PipedTunnel:
     """Both directions of one connection."""
 
-    def __init__(self, connection: ClientConnection | UpstreamConnection, reader: StreamReader) -> None:
+    def __init__(self, connection: Connection, reader: StreamReader) -> None:
         self._connection = connection
         self._reader = reader
 

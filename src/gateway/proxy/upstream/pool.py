@@ -7,12 +7,12 @@ import ssl
 from collections.abc import Sequence
 
 from gateway.core.model import Connect, FailureKind
-from gateway.proxy.host_name import CheckAddress, HostName, is_name
 from gateway.proxy.options import ProxyOptions
-from gateway.proxy.outbox import Outbox
-from gateway.proxy.upstream import UpstreamFailure
-from gateway.proxy.upstream_connection import UpstreamConnection
-from gateway.proxy.upstream_tls import tls_context
+from gateway.proxy.upstream.connection import UpstreamConnection
+from gateway.proxy.upstream.host_name import CheckAddress, HostName, is_name
+from gateway.proxy.upstream.interface import UpstreamFailure
+from gateway.proxy.upstream.tls import tls_context
+from gateway.proxy.wire.outbox import Outbox
 
 IDLE_LIMIT = 1024
 """Connections that are kept for one pool while nobody uses them."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from gateway.proxy.fields import Field
-from gateway.proxy.hop_headers import BadField, sift_response
+from gateway.proxy.http.fields import Field
+from gateway.proxy.http.hop_headers import BadField, sift_response
 
 _SWITCHING_PROTOCOLS = 101
 _NO_CONTENT = 204

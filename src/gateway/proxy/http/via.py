@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.proxy.fields import elements
+from gateway.proxy.http.fields import elements
 
 
 def has_passed(values: Sequence[str], pseudonym: str) -> bool:

@@ -7,11 +7,11 @@ from typing import Protocol
 
 from aiohttp.streams import StreamReader
 
-from gateway.proxy.alarm import Alarm
-from gateway.proxy.connection import Connection
 from gateway.proxy.options import ProxyOptions
-from gateway.proxy.outbox import Outbox
-from gateway.proxy.response_reader import BadResponse, ResponseReader
+from gateway.proxy.upstream.response_reader import BadResponse, ResponseReader
+from gateway.proxy.wire.alarm import Alarm
+from gateway.proxy.wire.connection import Connection
+from gateway.proxy.wire.outbox import Outbox
 
 
 class OnConnection(Protocol):
@@ -69,10 +69,6 @@ class UpstreamConnection(Connection):
         if tail:
             tunnel.feed_data(tail)
         return tunnel
-
-    async def drain(self) -> None:
-        """Waits until the instance has taken enough of what was written. Raises ConnectionError."""
-        await self._drain()
 
     def abort(self) -> None:
         self._exchange = None

@@ -14,7 +14,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.streams import StreamReader
 from aiohttp.tcp_helpers import tcp_nodelay
 
-from gateway.proxy.outbox import SMALL, Outbox
+from gateway.proxy.wire.outbox import SMALL, Outbox
 
 
 class Pausable(Protocol):
@@ -96,8 +96,11 @@ class Connection(asyncio.Protocol):
         if drained is not None and not drained.done():
             drained.set_result(None)
 
-    async def _drain(self) -> None:
+    async def drain(self) -> None:
         """Waits until the peer has taken enough of what was written. Raises ConnectionError."""
+        await self._drain()
+
+    async def _drain(self) -> None:
         if self.transport is None:
             raise ConnectionResetError("the connection is gone")
         if not self._writing_paused:

@@ -12,7 +12,8 @@ import errno
 import logging
 import socket
 from collections.abc import Callable
-from typing import Protocol
+
+from gateway.proxy.options import Turns
 
 SLACK = 1
 """Connections that a worker may have more than the least before it stands back."""
@@ -23,16 +24,6 @@ OUT_OF_DESCRIPTORS_PAUSE = 1.0
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 logger = logging.getLogger("gateway.proxy")
-
-
-class Turns(Protocol):
-    """What workers know of each other's connections."""
-
-    def write(self, connections: int) -> None:
-        """Tells how many this worker has."""
-
-    def least(self) -> int:
-        """Of all workers."""
 
 
 def stands_back(turns: Turns, own: int) -> bool:

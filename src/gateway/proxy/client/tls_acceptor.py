@@ -15,12 +15,12 @@ from collections.abc import Mapping
 from functools import partial
 
 from gateway.core.model import Reason
-from gateway.proxy.acceptor import STAND_BACK, stands_back
-from gateway.proxy.client_connection import ClientConnection
-from gateway.proxy.client_server import ClientServer
-from gateway.proxy.facts import Entrance
+from gateway.proxy.client.acceptor import STAND_BACK, stands_back
+from gateway.proxy.client.connection import ClientConnection
+from gateway.proxy.client.facts import Entrance
+from gateway.proxy.client.server import ClientServer
+from gateway.proxy.client.server_certificates import ServerCertificates
 from gateway.proxy.options import ProxyOptions
-from gateway.proxy.server_certificates import ServerCertificates
 
 logger = logging.getLogger("gateway.tls")
 

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from gateway.proxy.client_connection import ClientConnection, Exchanges
-from gateway.proxy.facts import Entrance
-from gateway.proxy.forwarded import Forwarding, plain_address
+from gateway.proxy.client.connection import ClientConnection, Exchanges
+from gateway.proxy.client.facts import Entrance
+from gateway.proxy.http.forwarded import Forwarding, plain_address
 from gateway.proxy.options import ProxyOptions
-from gateway.proxy.outbox import Outbox
+from gateway.proxy.wire.outbox import Outbox
 
 
 class ClientServer:

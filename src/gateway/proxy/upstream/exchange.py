@@ -10,16 +10,16 @@ from aiohttp.http import HttpProcessingError
 from aiohttp.streams import StreamReader
 
 from gateway.core.model import FailureKind
-from gateway.proxy.fields import is_safe_value
+from gateway.proxy.http.fields import is_safe_value
+from gateway.proxy.http.own_answer import phrase
+from gateway.proxy.http.websocket import accept_of
 from gateway.proxy.options import ProxyOptions
-from gateway.proxy.own_answer import phrase
-from gateway.proxy.response_reader import BadResponse, KnownFields, ResponseReader
-from gateway.proxy.streams import PipedTunnel
-from gateway.proxy.upload import Upload
-from gateway.proxy.upstream import ClientBodyFailure, Receiver, Tunnel, UpstreamFailure, UpstreamRequest
-from gateway.proxy.upstream_connection import UpstreamConnection
-from gateway.proxy.upstream_pool import UpstreamPool
-from gateway.proxy.websocket import accept_of
+from gateway.proxy.upstream.connection import UpstreamConnection
+from gateway.proxy.upstream.interface import ClientBodyFailure, Receiver, Tunnel, UpstreamFailure, UpstreamRequest
+from gateway.proxy.upstream.pool import UpstreamPool
+from gateway.proxy.upstream.response_reader import BadResponse, KnownFields, ResponseReader
+from gateway.proxy.upstream.upload import Upload
+from gateway.proxy.wire.streams import PipedTunnel
 
 _SWITCHING_PROTOCOLS = 101
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.core.model import ConnectTls
-from gateway.proxy.certificate_files import Encrypted, no_password
+from gateway.proxy.wire.tls_keys import Encrypted, no_password
 
 logger = logging.getLogger("gateway.tls")
 

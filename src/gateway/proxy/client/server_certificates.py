@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from gateway.proxy.certificate_files import ServerCertificate, TlsError, TlsOptions, read_certificate
+from gateway.proxy.client.certificate_files import ServerCertificate, TlsError, TlsOptions, read_certificate
 
 logger = logging.getLogger("gateway.tls")
 

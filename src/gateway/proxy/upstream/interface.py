@@ -7,7 +7,7 @@ from typing import Protocol
 
 from gateway.core.model import FailureKind, Reason
 from gateway.core.tickets import Attempt
-from gateway.proxy.fields import Field
+from gateway.proxy.http.fields import Field
 
 
 class UpstreamFailure(Exception):

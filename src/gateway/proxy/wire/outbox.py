@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateway.proxy.connection import Connection
+    from gateway.proxy.wire.connection import Connection
 
 SMALL = 16384
 """Bytes that a connection may keep back; more is sent at once, as copying it would cost more than it saves."""

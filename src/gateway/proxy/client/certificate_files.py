@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import NoReturn
 
 from cryptography import x509
+
+from gateway.proxy.wire.tls_keys import Encrypted, no_password
 
 
 class TlsError(Exception):
@@ -106,15 +107,6 @@ def _context(options: TlsOptions, files: CertificateFiles) -> ssl.SSLContext:
     if options.client_crl is not None:
         _load_revoked(context, options.client_crl)
     return context
-
-
-class Encrypted(Exception):
-    """A key has a password."""
-
-
-def no_password() -> NoReturn:
-    """For whoever loads a key: else OpenSSL would ask for a password at the terminal. Raises Encrypted."""
-    raise Encrypted("the key is encrypted; the gateway takes keys without a password")
 
 
 def _load_key(context: ssl.SSLContext, files: CertificateFiles) -> None:

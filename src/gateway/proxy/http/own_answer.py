@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from http import HTTPStatus
 
-from gateway.proxy.fields import Field, lines
+from gateway.proxy.http.fields import Field, lines
 
 _WITHOUT_CONTENT = frozenset({204, 304})
 """They end with their head, and 204 may not state a length (RFC 9110 §8.6)."""

@@ -21,16 +21,16 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from gateway.core.model import Reason
 from gateway.pipeline.peer_certificate import BadCertificate, PeerCertificate, peer_certificate
-from gateway.proxy.alarm import Alarm
-from gateway.proxy.connection import Connection
-from gateway.proxy.facts import Entrance, Inbound, Message
-from gateway.proxy.forwarded import plain_address
+from gateway.proxy.client.facts import Entrance, Inbound, Message
+from gateway.proxy.client.request_parser import RequestParser, body_length, is_of_http, request_parser, why_refused
+from gateway.proxy.http.forwarded import plain_address
 from gateway.proxy.options import ProxyOptions
-from gateway.proxy.outbox import Outbox
-from gateway.proxy.request_parser import RequestParser, body_length, is_of_http, request_parser, why_refused
+from gateway.proxy.wire.alarm import Alarm
+from gateway.proxy.wire.connection import Connection
+from gateway.proxy.wire.outbox import Outbox
 
 if TYPE_CHECKING:
-    from gateway.proxy.client_server import ClientServer
+    from gateway.proxy.client.server import ClientServer
 
 logger = logging.getLogger("gateway.tls")
 
@@ -322,7 +322,10 @@ class ClientConnection(Connection):
     def _let_go_at_rest(self) -> None:
         """Has the parser read what was held: the upgrade that it waits for is not made, or there is room again."""
         parser = self._requests
-        if parser is None or not self._holding or self._exchange is not None or self._messages or self._closing:
+        if parser is None or not self._holding or self._exchange is not None or self._messages:
+            return
+        if self._closing or self._deaf or self._lingering is not None:
+            # The last answer has been given.
             return
         parser.set_upgraded(False)
         self._holding, self._plain = False, True

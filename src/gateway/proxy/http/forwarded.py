@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from gateway.proxy.fields import Field, elements, is_token
+from gateway.proxy.http.fields import Field, elements, is_token
 
 _UNKNOWN = "unknown"
 

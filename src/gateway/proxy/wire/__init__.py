@@ -1,0 +1,1 @@
+"""What the connections of both legs have in common."""
