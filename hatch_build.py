@@ -87,7 +87,7 @@ def _compile(modules: list[Path], made: Path) -> None:
     from setuptools.dist import Distribution
 
     extensions = mypycify(
-        ["--config-file=../pyproject.toml", *map(str, modules)],
+        ["--config-file=../pyproject.toml", "--cache-dir=../.mypy_cache/compiled", *map(str, modules)],
         opt_level=_OPTIMISE,
         debug_level="0",
         group_name=_GROUP,

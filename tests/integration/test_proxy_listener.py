@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from aiohttp import http_parser
 
+from gateway.app.workers.board import Board
 from gateway.build import COMPILED
 from gateway.core.model import Outcome
 from gateway.pipeline.stage import Pipelines
@@ -37,6 +38,24 @@ async def test_a_socket_that_was_handed_on_is_served() -> None:
         async with ScriptedUpstream() as upstream, running_proxy(upstream, options=options) as proxy:
             assert proxy.port == listening.getsockname()[1]
             assert (await proxy.ask()).status == 200
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["alone", "among several"])
+async def test_nothing_is_held_back_and_a_vanished_client_is_noticed(several: bool) -> None:
+    options = replace(OPTIONS, turns=Board.make(1).place(1)) if several else OPTIONS
+    async with (
+        ScriptedUpstream() as upstream,
+        running_proxy(upstream, options=options) as proxy,
+        await proxy.connect() as client,
+    ):
+        await client.ask(request())
+        server = proxy.listener._server
+        assert server is not None
+        (connection,) = server.open_connections
+        assert connection.transport is not None
+        accepted = connection.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 def test_without_the_c_parser_nothing_is_served(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from gateway.proxy.client.acceptor import Acceptor, Counting
 from gateway.proxy.client.facts import Entrance
 from gateway.proxy.client.server import ClientServer
 from gateway.proxy.client.server_certificates import ServerCertificates
-from gateway.proxy.client.sockets import ListenError, bind
+from gateway.proxy.client.sockets import ListenError, bind, prepare
 from gateway.proxy.client.tls_acceptor import TlsAcceptor
 from gateway.proxy.conductor import Conductor
 from gateway.proxy.forwarding import Forwarder
@@ -78,6 +78,7 @@ class Listener:
         if listening is None and options.port is not None:
             listening = bind(options.host, options.port, "--listen")
         if listening is not None:
+            prepare(listening)
             self.port = int(listening.getsockname()[1])
             factory = server.factory(Entrance("http", self.port))
             if options.turns is None:
@@ -90,6 +91,7 @@ class Listener:
             self._counting = Counting(options.turns, lambda: server.size)
         if options.tls_socket is not None:
             assert self._certificates is not None
+            prepare(options.tls_socket)
             self.tls_port = int(options.tls_socket.getsockname()[1])
             entrance = Entrance("https", self.tls_port)
             self._tls = TlsAcceptor(options.tls_socket, self._certificates, server, entrance, options)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from aiohttp.http import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.tcp_helpers import tcp_keepalive
 from aiohttp.web_protocol import RequestPayloadError
 
 from gateway.core.model import Reason
@@ -130,7 +129,6 @@ class ClientConnection(Connection):
         super().connection_made(transport)
         accepted = self.transport
         assert accepted is not None
-        tcp_keepalive(accepted)
         peername = transport.get_extra_info("peername")
         self.peer = plain_address(peername[0]) if isinstance(peername, tuple) else plain_address("")
         encryption = transport.get_extra_info("ssl_object")

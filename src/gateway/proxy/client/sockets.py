@@ -25,6 +25,13 @@ def bind(host: str | None, port: int, flag: str) -> socket.socket:
         raise ListenError(_why(error, host, port, flag)) from error
 
 
+def prepare(listening: socket.socket) -> None:
+    """Sets what its connections inherit (tcp(7), socket(7)), so that none needs calls of its own: nothing is held back
+    to be sent with more, and a peer that has vanished is noticed."""
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
 def _bound(family: socket.AddressFamily, address: tuple[str, int], *, dual: bool) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -12,7 +12,6 @@ from typing import Protocol, cast
 
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.streams import StreamReader
-from aiohttp.tcp_helpers import tcp_nodelay
 
 from gateway.proxy.wire.outbox import SMALL, Outbox
 
@@ -151,8 +150,7 @@ class Connection(asyncio.Protocol):
     # --- events of the transport ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = made = cast(asyncio.Transport, transport)
-        tcp_nodelay(made, True)
+        self.transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
