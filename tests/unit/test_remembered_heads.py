@@ -159,24 +159,3 @@ def _read(exchanges: Sequence[tuple[bool, Sequence[bytes]]], *, singly: bool) ->
 @given(st.lists(st.tuples(st.sampled_from([False, False, False, True]), st.sampled_from(_RESPONSES)), max_size=6))
 def test_responses_are_the_same_however_their_bytes_are_cut(exchanges: list[tuple[bool, list[bytes]]]) -> None:
     assert _read(exchanges, singly=False) == _read(exchanges, singly=True)
-
-
-async def test_bodies_are_not_held_once_they_are_read() -> None:
-    """Kept to find a request line in, they would be the last segment of each upload, on each idle connection."""
-    connection = ClientServer(_Taken(), _OPTIONS).factory(Entrance("http", 80))()
-    connection.connection_made(_Wire())
-    head = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\n"
-    chunked = b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-    for segments in (
-        [head + b"x" * 10000],
-        [head, b"x" * 4000, b"x" * 6000],
-        [chunked + b"2710\r\n" + b"x" * 10000 + b"\r\n0\r\n\r\n"],
-        [chunked, b"2710\r\n" + b"x" * 10000 + b"\r\n", b"0\r\n\r\n"],
-        [_GET],
-    ):
-        for segment in segments:
-            connection.data_received(segment)
-        assert connection._fed == b""
-    connection.data_received(head + b"x" * 10000 + b"GET /b")
-    assert connection._fed == b"GET /b"
-    connection.connection_lost(None)

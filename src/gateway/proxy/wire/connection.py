@@ -114,6 +114,11 @@ class Connection(asyncio.Protocol):
         """A stream that pauses this connection at about twice `limit` bytes."""
         return StreamReader(cast(BaseProtocol, self), limit, loop=self._loop)
 
+    @property
+    def reading_paused(self) -> bool:
+        """Whether a stream is full."""
+        return self._reading_paused
+
     def pause_reading(self) -> None:
         self._reading_paused = True
         if not self._upgraded and self._parser is not None:
