@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 from aiohttp.streams import StreamReader
 
-from gateway.core.facts import RequestFacts
 from gateway.core.model import Instance, Outcome, Reason, Route
 from gateway.core.paths import has_escaped_slash
 from gateway.core.tickets import Attempt, Broken, Deliver, Failure, Head, Reject, Send, Ticket
-from gateway.pipeline.cors import preflighted
-from gateway.pipeline.stage import Answer, Call, Received, RequestHead, ResponseHead, Stage, Verdict
+from gateway.pipeline.stage import Answer, Call, Received, ResponseHead, Stage, Verdict
+from gateway.proxy import requests
 from gateway.proxy.bodies import RequestBody
 from gateway.proxy.client.connection import ClientConnection
 from gateway.proxy.client.facts import Inbound, Message
 from gateway.proxy.conductor import Waiting
-from gateway.proxy.http.fields import Field, lines
+from gateway.proxy.http.fields import Field
 from gateway.proxy.http.own_answer import own_answer
 from gateway.proxy.http.refusals import Refusal, Refused
 from gateway.proxy.http.request_id import request_id
@@ -142,45 +141,22 @@ class Exchange:
         inbound = self._inbound = forwarder.reader.read(self._message, connection)
         if forwarder.overloaded:
             raise Refused(Reason.OVERLOADED, retry_after=_SOON)
-        route = self._route = self._matched(inbound.facts)
+        route = self._route = requests.matched(forwarder.conductor.core, inbound.facts)
         if route is None:
             raise Refused(Reason.NO_ROUTE)
         if not route.pass_escaped_slashes and has_escaped_slash(inbound.facts.path):
             detail = "the path holds an escaped slash, which this route does not pass"
             raise Refused(Reason.BAD_REQUEST, detail, close=True)
         if inbound.head.has_body:
-            self._expect_body(route, inbound)
+            self._body = requests.expected_body(connection, self._content, inbound, route, forwarder.options)
         if route.timeouts.request:
             self._deadline = self._began + route.timeouts.request
         stages = forwarder.pipelines.of(route)
         if stages or route.steers:
-            head = inbound.head
-            self._call = Call(
-                inbound.facts,
-                route,
-                head.host,
-                inbound.facts.path,
-                inbound.query,
-                [*head.fields, ("X-Request-Id", self._request_id)],
-                id=self._request_id,
-                head_size=head.sifted.size,
-                body_length=head.length or 0,
-                certificate=connection.certificate,
-            )
+            self._call = requests.call_of(inbound, route, self._request_id, connection.certificate)
             self._through(self._call, iter(stages))
         else:
             self._admit()
-
-    def _matched(self, facts: RequestFacts) -> Route | None:
-        """A preflight is answered by the route of the request that it asks about, if that route does so at all."""
-        match = self._forwarder.conductor.core.match
-        method = preflighted(facts)
-        if method is not None:
-            asked = (facts.host, facts.path, facts.query, facts.headers, facts.client_ip, facts.scheme, facts.time)
-            route = match(RequestFacts(method, *asked))
-            if route is not None and route.cors.origins:
-                return route
-        return match(facts)
 
     def _through(self, call: Call, stages: Iterator[Stage]) -> None:
         """Through these stages, and if all of them let the request go on, to an instance."""
@@ -231,20 +207,6 @@ class Exchange:
     def _waited(self, began: float, decision: Send | Reject) -> None:
         self._trail.queue += self._trail.elapsed() - began
         self._follow(decision)
-
-    def _expect_body(self, route: Route, inbound: Inbound) -> None:
-        options = self._forwarder.options
-        self._body = RequestBody(
-            self._content,
-            inbound.head.length,
-            keep=_kept_of(route),
-            limit=route.limits.body,
-            idle=route.timeouts.idle,
-            grace=options.body_grace,
-            rate=options.body_rate,
-            ask=self._connection.ask_for_body if inbound.head.expects_continue else None,
-            prompt=options.prompt,
-        )
 
     # --- one attempt ---
 
@@ -316,39 +278,16 @@ class Exchange:
         return self._deadline is not None and now >= self._deadline - _TICK
 
     def _prepared(self, trying: AttemptRecord) -> UpstreamRequest:
-        """What goes upstream, the same for all attempts but for their spans, and what stages say to each instance."""
         call, context, inbound, route = self._call, self._context, self._inbound, self._route
         assert context is not None
         assert inbound is not None
         assert route is not None
         outgoing = self._outgoing
         if outgoing is None:
-            outgoing = self._outgoing = self._outgoing_of(inbound, call, route)
+            outgoing = self._outgoing = requests.outgoing(inbound, route, call, self._body)
         outgoing.connect_time = 0.0
-        if call is None:
-            state = f"tracestate: {context.state}\r\n" if context.state else ""
-            own = f"X-Request-Id: {self._request_id}\r\ntraceparent: {context.parent(trying.span_id)}\r\n{state}"
-            outgoing.lines = inbound.head.lines + own.encode()
-        else:
-            head = RequestHead(call.host, [*call.fields, *context.fields(trying.span_id)])
-            for change in call.for_instance:
-                change(trying.instance, head)
-            outgoing.host, outgoing.lines = head.host, lines(head.fields)
+        requests.spell(outgoing, inbound, call, context, self._request_id, trying)
         return outgoing
-
-    def _outgoing_of(self, inbound: Inbound, call: Call | None, route: Route) -> UpstreamRequest:
-        facts, timeouts = inbound.facts, route.timeouts
-        return UpstreamRequest(
-            facts.method,
-            facts.path + inbound.query if call is None else call.path + call.query,
-            inbound.head.host,
-            b"",
-            self._body,
-            inbound.upgrade if route.websocket else None,
-            timeouts.attempt,
-            timeouts.request,
-            timeouts.idle,
-        )
 
     # --- the response ---
 
@@ -589,9 +528,3 @@ class Exchange:
 
 async def _verdict(given: Verdict | Awaitable[Verdict]) -> Verdict:
     return given if given is None or isinstance(given, Answer) else await given
-
-
-def _kept_of(route: Route) -> int:
-    """How many bytes of a body are of use after they were sent once."""
-    retried = route.retry.buffer if route.retry.attempts > 1 else 0
-    return retried if route.shadow is None else max(retried, route.shadow.buffer)
