@@ -22,8 +22,11 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.sent: list[bytes] = [] if log is None else log
         self.closing = False
+        self.broken: Exception | None = None
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self.broken is not None:
+            raise self.broken
         self.sent.append(bytes(data))
 
     def is_closing(self) -> bool:
@@ -83,6 +86,18 @@ async def test_no_more_than_so_many_wait_for_each_other() -> None:
             log.clear()
     await asyncio.sleep(0)
     assert log == [b"%d" % MOST]
+
+
+async def test_one_that_cannot_send_keeps_nobody_else_from_it() -> None:
+    outbox, log = Outbox(asyncio.get_running_loop()), list[bytes]()
+    (one, wire), (other, _) = connected(outbox, log), connected(outbox, log)
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: told.append(about["exception"]))
+    wire.broken = RuntimeError("no")
+    one.write(b"1")
+    other.write(b"2")
+    await asyncio.sleep(0)
+    assert (log, told) == ([b"2"], [wire.broken])
 
 
 @pytest.mark.parametrize(("end", "mark"), [(Connection.close, b"<closed>"), (Connection.abort, b"<aborted>")])

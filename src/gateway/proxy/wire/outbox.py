@@ -39,4 +39,8 @@ class Outbox:
     def flush(self) -> None:
         connections, self._connections = self._connections, []
         for connection in connections:
-            connection.flush()
+            try:
+                connection.flush()
+            except Exception as error:  # noqa: BLE001  told; what others have to send has to go
+                about = {"message": "what a connection has to send could not be sent", "exception": error}
+                self._loop.call_exception_handler(about)
