@@ -25,6 +25,7 @@ from tests.support.small_disk import fill
 
 _A_WHILE = 3.0
 """Seconds for which things stay broken."""
+_NUDGED_WITHIN = 10.0
 _NOTHING: Collection[Kind] = ()
 _EVERYTHING: Collection[Kind] = frozenset(Kind)
 _ACTED_ON: Collection[Kind] = {Kind.POST, Kind.UPLOAD}
@@ -170,12 +171,20 @@ def _agent_answers(*spoils: Spoil) -> Break:
 
 
 async def _nudge(world: World) -> None:
-    """A change, which wakes the blocking queries."""
-    try:
-        await asyncio.to_thread(world.admin.register, "orders", 9, id="nudge", address="127.0.0.1")
-        await asyncio.to_thread(world.admin.deregister, "nudge")
-    except ConsulError:
-        return
+    """A change, which wakes the blocking queries. An agent that has just lost its server takes none for a while, and
+    what the gateway was to see before the next thing would go unseen."""
+
+    async def taken() -> bool:
+        try:
+            await asyncio.to_thread(world.admin.register, "orders", 9, id="nudge", address="127.0.0.1")
+            await asyncio.to_thread(world.admin.deregister, "nudge")
+        except ConsulError:
+            return False
+        return True
+
+    async with asyncio.timeout(_NUDGED_WITHIN):
+        while not await taken():
+            await asyncio.sleep(0.1)
 
 
 _BUSY = status(429, "rate limit exceeded, try again later or against a different server")
