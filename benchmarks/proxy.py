@@ -110,10 +110,15 @@ class Bench:
 
     def _compare(self) -> None:
         small = self.results[_SMALL]
-        gateway, whole, bare, nginx = (small[name] for name in ("gateway", "whole pipeline", "forwarder", "nginx"))
+        gateway, whole, forwarder = (small[name] for name in ("gateway", "whole pipeline", "forwarder"))
         self.ratios += [
-            Ratio("throughput_to_aiohttp", gateway.rate.over(bare.rate), Target(at_least=3.0)),
-            Ratio("throughput_to_nginx", gateway.rate.over(nginx.rate), Target(at_least=0.5)),
+            Ratio("throughput_to_aiohttp", gateway.rate.over(forwarder.rate), Target(at_least=3.0)),
+            Ratio("throughput_to_nginx", gateway.rate.over(small["nginx"].rate), Target(at_least=0.5)),
+        ]
+        mine, bare, nginx = (self.results[_UNLIKE][name].rate for name in ("gateway", "forwarder", "nginx"))
+        self.ratios += [
+            Ratio("throughput_to_aiohttp_no_two_alike", mine.over(bare)),
+            Ratio("throughput_to_nginx_no_two_alike", mine.over(nginx)),
         ]
         for name, scenario in (("download_to_nginx", _DOWNLOAD), ("upload_to_nginx", _UPLOAD)):
             mine, its = (self.results[scenario][peer].rate for peer in ("gateway", "nginx"))
