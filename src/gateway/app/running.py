@@ -10,7 +10,7 @@ import uvloop
 
 from gateway.app import handover
 from gateway.app.application import App
-from gateway.app.collector import spare_the_collector
+from gateway.app.memory import settle_memory
 from gateway.settings import Settings
 from gateway.telemetry import logs
 
@@ -31,7 +31,7 @@ def run(settings: Settings) -> None:
 async def _run(settings: Settings) -> None:
     before = None if settings.handover is None else handover.find(settings.handover)
     app = App(settings, before)
-    spare_the_collector()
+    settle_memory()
     loop = asyncio.get_running_loop()
     running = loop.create_task(app.run())
 

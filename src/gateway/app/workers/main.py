@@ -17,7 +17,7 @@ from collections.abc import Coroutine, Mapping
 
 import uvloop
 
-from gateway.app.collector import spare_the_collector
+from gateway.app.memory import settle_memory
 from gateway.app.parts import Listening
 from gateway.app.seat import Seat
 from gateway.app.serving import Serving
@@ -118,7 +118,7 @@ class Worker:
         self._circuits = SharedCircuits(self._serving.conductor, self._tell_circuit)
         self._serving.on_circuit = self._circuits.changed
         self._serving.rates.ask = self._rates = AskingParent(self._channel.send, self._serving.rates.judge)
-        spare_the_collector()
+        settle_memory()
         self._channel.send(messages.Made())
         self._report(self._serving)
 

@@ -190,8 +190,10 @@ class RequestReader:
                 return [], False, b""
         last = messages[-1][1] if messages else self.payload
         if not last.is_eof():
-            if self._connection is not None and self._connection.reading_paused:
-                # The parser stopped at what filled the stream, and goes on with the rest when it is fed again.
+            length = body_length(messages[-1][0]) if messages else self._payload_length
+            if not length and self._connection is not None and self._connection.reading_paused:
+                # The parser stopped at what filled the stream, and goes on with the rest when it is fed again. Behind
+                # a body of known length there is no rest: it was fed by itself.
                 self._fed, self._head_first = fed[:_HEAD_KEPT], False
         elif not upgrade and not (messages and fed.endswith(HEAD_END)):
             if messages:
