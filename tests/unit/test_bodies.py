@@ -38,6 +38,16 @@ async def everything(body: RequestBody) -> bytes:
     return data
 
 
+async def test_one_that_is_too_large_is_not_sent_again_without_what_was_too_much(content: StreamReader) -> None:
+    """The attempt may fail otherwise before it is told, and another one would send what is left of the body."""
+    refused = body(content, limit=5)
+    content.feed_data(b"abcdef")
+    content.feed_eof()
+    with pytest.raises(ClientBodyFailure):
+        refused.whole()
+    assert not refused.replayable
+
+
 async def test_replayed_in_order_from_any_point(content: StreamReader) -> None:
     kept = body(content)
     content.feed_data(b"abc")

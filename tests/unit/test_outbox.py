@@ -8,6 +8,7 @@ import pytest
 
 from gateway.core.model import Connect, FailureKind
 from gateway.proxy.options import ProxyOptions
+from gateway.proxy.upstream.connection import UpstreamConnection
 from gateway.proxy.upstream.exchange import UpstreamExchange
 from gateway.proxy.upstream.interface import UpstreamFailure, UpstreamRequest, UpstreamResponse
 from gateway.proxy.upstream.pool import UpstreamPool
@@ -128,13 +129,77 @@ class Told:
     """A Receiver."""
 
     def __init__(self) -> None:
-        self.failure = asyncio.get_running_loop().create_future()
+        self.failure: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        self.response: UpstreamResponse | None = None
 
     def response_began(self, response: UpstreamResponse) -> None:
-        raise AssertionError(response.status)
+        self.response = response
 
     def attempt_failed(self, error: Exception) -> None:
         self.failure.set_result(error)
+
+    async def came(self) -> Exception:
+        async with asyncio.timeout(5):
+            return await self.failure
+
+
+class Instance:
+    """Answers what it is asked, by a transport of this process."""
+
+    def __init__(self) -> None:
+        self.loop, self.options = asyncio.get_running_loop(), ProxyOptions("edge-1")
+        self.outbox = Outbox(self.loop)
+        self.connection = UpstreamConnection(self.loop, self.outbox, self.options)
+        self.pool = UpstreamPool("127.0.0.1", 1, Connect(), self.outbox, self.options, lambda _: None)
+        self.wire = Wire()
+        self.connection.connection_made(self.wire)
+
+    def ask(self, method: str = "GET") -> Told:
+        request, told = UpstreamRequest(method, "/", "shop.test", b"", None, None, 1.0, 0.0, 1.0), Told()
+        UpstreamExchange(self.pool, request, told, self.options)._send(self.connection)
+        return told
+
+    async def serve(self) -> None:
+        """One exchange, after which the connection is kept."""
+        told = self.ask()
+        await asyncio.sleep(0)
+        self.wire.sent.clear()
+        self.connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        assert told.response is not None
+        assert told.response.whole() == b"ok"
+
+
+async def test_what_an_instance_says_before_it_was_asked_is_no_answer() -> None:
+    """It says so where it closes a kept connection for its age, at the very moment that a request is to be sent."""
+    instance = Instance()
+    await instance.serve()
+    told = instance.ask("POST")
+    instance.connection.data_received(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+    error = await told.came()
+    assert isinstance(error, UpstreamFailure)
+    assert error.kind is FailureKind.STALE_CONNECTION
+    await asyncio.sleep(0)
+    assert instance.wire.sent == [b"<aborted>"], "it may be sent elsewhere, and to one instance only"
+
+
+@pytest.mark.parametrize(("kept", "kind"), [(True, FailureKind.STALE_CONNECTION), (False, FailureKind.CONNECT_FAILURE)])
+async def test_a_connection_lost_before_the_round_ends_was_not_asked(kept: bool, kind: FailureKind) -> None:
+    instance = Instance()
+    if kept:
+        await instance.serve()
+    told = instance.ask("POST")
+    instance.connection.connection_lost(None)
+    error = await told.came()
+    assert isinstance(error, UpstreamFailure)
+    assert error.kind is kind
+    assert instance.wire.sent == []
+
+
+async def test_a_request_that_is_given_up_in_its_round_is_not_sent() -> None:
+    instance = Instance()
+    instance.ask("POST")
+    instance.connection.abort()
+    assert instance.wire.sent == [b"<aborted>"]
 
 
 async def test_a_new_connection_that_is_lost_before_anything_was_sent_is_one_that_could_not_be_made() -> None:
@@ -150,8 +215,7 @@ async def test_a_new_connection_that_is_lost_before_anything_was_sent_is_one_tha
     request = UpstreamRequest("POST", "/", "shop.test", b"", None, None, 1.0, 0.0, 1.0)
     told = Told()
     UpstreamExchange(pool, request, told, options)._send(connection)
-    async with asyncio.timeout(5):
-        error = await told.failure
+    error = await told.came()
     assert isinstance(error, UpstreamFailure)
     assert error.kind is FailureKind.CONNECT_FAILURE
     server.close()

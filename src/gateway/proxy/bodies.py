@@ -116,6 +116,7 @@ class RequestBody:
     def _take(self, data: bytes) -> None:
         self.received += len(data)
         if self._limit and self.received > self._limit:
+            self.replayable = False
             raise ClientBodyFailure(Reason.BODY_TOO_LARGE, f"the body has more than {self._limit} bytes")
         if not self.replayable:
             return

@@ -20,6 +20,9 @@ class OnConnection(Protocol):
     def heard(self, bad: BadResponse | None) -> None:
         """The connection's reader was fed; `bad` says what it took offence at."""
 
+    def interrupted(self) -> None:
+        """Something came before anything was sent."""
+
     def timed_out(self) -> None:
         """The connection's alarm rang."""
 
@@ -47,10 +50,15 @@ class UpstreamConnection(Connection):
         transport = self.transport
         return transport is not None and not transport.is_closing()
 
+    @property
+    def asked(self) -> bool:
+        """Whether anything of the last request was sent."""
+        return self._given
+
     def begin(self, exchange: OnConnection, *, head_only: bool) -> None:
         """Gets ready for one more response; `head_only` for one to HEAD."""
         self.requests += 1
-        self.answered = False
+        self.answered = self._given = False
         self._exchange = exchange
         self.reader.begin(head_only=head_only)
 
@@ -71,7 +79,8 @@ class UpstreamConnection(Connection):
         return tunnel
 
     def abort(self) -> None:
-        self._exchange = None
+        """Ends the connection at once. What was not sent stays so: the request may go elsewhere, or nobody waits."""
+        self._exchange, self._unsent = None, b""
         super().abort()
 
     # --- events of the transport ---
@@ -83,6 +92,8 @@ class UpstreamConnection(Connection):
         elif exchange is None:
             # What an instance says while nobody asked must not become the answer to the next request.
             self.close()
+        elif not self._given:
+            exchange.interrupted()
         else:
             self.answered = True
             try:

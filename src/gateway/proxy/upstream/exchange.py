@@ -197,6 +197,9 @@ class UpstreamExchange:
         elif reader.complete:
             payload.feed_eof()
 
+    def interrupted(self) -> None:
+        self._never_sent("said something before it was asked")
+
     def timed_out(self) -> None:
         if self._receiver is not None:
             detail = f"{self._pool.authority} sent no response head in time"
@@ -208,7 +211,9 @@ class UpstreamExchange:
         connection, payload = self._connection, self._payload
         assert connection is not None
         if self._receiver is not None:
-            if connection.requests > 1 and not connection.answered:
+            if not connection.asked:
+                self._never_sent("closed a connection before it was asked")
+            elif connection.requests > 1 and not connection.answered:
                 detail = f"{self._pool.authority} closed a kept connection"
                 self.fail(UpstreamFailure(FailureKind.STALE_CONNECTION, detail))
             else:
@@ -235,6 +240,12 @@ class UpstreamExchange:
     def _break(self, why: str) -> None:
         detail = f"the response of {self._pool.authority} ended early: {why}"
         self.fail(UpstreamFailure(FailureKind.TRUNCATED, detail))
+
+    def _never_sent(self, what: str) -> None:
+        connection = self._connection
+        assert connection is not None
+        kind = FailureKind.STALE_CONNECTION if connection.requests > 1 else FailureKind.CONNECT_FAILURE
+        self.fail(UpstreamFailure(kind, f"{self._pool.authority} {what}"))
 
     def _reset(self, what: str) -> UpstreamFailure:
         return UpstreamFailure(FailureKind.RESET, f"{self._pool.authority} {what}")

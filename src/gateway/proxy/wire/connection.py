@@ -30,6 +30,8 @@ class Connection(asyncio.Protocol):
         self._outbox = outbox
         self._unsent = b""
         """What is in the outbox."""
+        self._given = False
+        """Whether the transport was given something since this was last set back."""
         self._writing_paused = False
         self._drained: asyncio.Future[None] | None = None
         self._reading_paused = False
@@ -56,7 +58,7 @@ class Connection(asyncio.Protocol):
         if unsent:
             data = unsent + data
         if len(data) > SMALL or self._writing_paused:
-            self._unsent = b""
+            self._unsent, self._given = b"", True
             transport.write(data)
             return
         self._unsent = data
@@ -68,6 +70,7 @@ class Connection(asyncio.Protocol):
         unsent, self._unsent = self._unsent, b""
         transport = self.transport
         if unsent and transport is not None and not transport.is_closing():
+            self._given = True
             transport.write(unsent)
 
     def close(self) -> None:
