@@ -66,6 +66,20 @@ CONNECTIONS = [
         (200,),
         (Forwarded("GET /"),),
     ),
+    *(
+        Case(
+            f"close ends the connection, whatever else it names: {value.decode()!r}",
+            "RFC 9112 §9.6",
+            GET + value + b"\r\n" + SMUGGLED,
+            (200,),
+            (Forwarded("GET /"),),
+        )
+        for value in (
+            b"Connection: keep-alive, close\r\n",
+            b"Connection: close, keep-alive\r\n",
+            b"Connection: keep-alive\r\nConnection: close\r\n",
+        )
+    ),
     Case(
         "HTTP/1.0 ends the connection",
         "RFC 9112 §9.3",
@@ -103,6 +117,26 @@ UPGRADES = [
         "upgrade",
         "connection",
         rule=_UPGRADE,
+    ),
+    *(
+        Case(
+            f"what follows an upgrade that nobody makes is not read: {name}",
+            _UPGRADE,
+            head + b"Upgrade: h2c\r\nConnection: Upgrade\r\n" + rest + SMUGGLED,
+            (200,),
+            (forwarded,),
+        )
+        for name, head, rest, forwarded in (
+            ("without a body", GET, b"\r\n", Forwarded("GET /")),
+            ("with one", POST, b"Content-Length: 5\r\n\r\nhello", Forwarded("POST /", b"hello")),
+        )
+    ),
+    Case(
+        "what follows WebSocket's handshake is the next request where the instance does not switch",
+        _UPGRADE,
+        GET + _WEBSOCKET + _KEY + b"\r\n" + SMUGGLED,
+        (200, 200),
+        (Forwarded("GET /"), Forwarded("GET /smuggled")),
     ),
     refused("WebSocket with a letter that looks like K", _UPGRADE, GET + b"Upgrade: webSoc\xe2\x84\xaaet\r\n\r\n"),
     refused("names a field with that letter", _CONNECTION, GET + b"Connection: X-\xe2\x84\xaaey\r\nX-Key: y\r\n\r\n"),

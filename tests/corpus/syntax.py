@@ -31,6 +31,10 @@ def _field(name: str, line: bytes, rule: str = _FIELD) -> Case:
 LINES = [
     passed("empty line in front", _END, b"\r\n" + GET + b"\r\n", "GET /"),
     passed("empty lines in front", _END, b"\r\n\r\n\r\n" + GET + b"\r\n", "GET /"),
+    passed("empty line of LF in front", _END, b"\n" + GET + b"\r\n", "GET /"),
+    _line("bare CR in front", b"\rGET / HTTP/1.1", rule=_END),
+    _line("bare CR in front of an empty line", b"\r\r\nGET / HTTP/1.1", rule=_END),
+    _line("bare CR behind an empty line", b"\r\n\rGET / HTTP/1.1", rule=_END),
     _line("two spaces behind the method", b"GET  / HTTP/1.1"),
     _line("two spaces behind the target", b"GET /  HTTP/1.1"),
     _line("tab behind the method", b"GET\t/ HTTP/1.1"),
@@ -108,7 +112,7 @@ def _with_chunks(body: bytes) -> bytes:
 
 def _behind_bodies(name: str, sent: bytes, *, good: bool = False) -> list[Case]:
     """Behind bodies that hold the line that it should have: the parser says neither which it had nor where it was."""
-    start = b" ".join(sent.split(b"\r\n", 1)[0].split()[:2])
+    start = b" ".join(sent.lstrip(b"\r\n").split(b"\r\n", 1)[0].split()[:2])
     bodies = {
         "the line": start + b" HTTP/1.1\r\n" + HOST,
         "the line behind a head's end": b"\r\n\r\n" + start + b" HTTP/",
@@ -156,6 +160,8 @@ VERSIONS = [
     *_behind_bodies("more than single spaces", b"GET  /smuggled HTTP/1.1\r\n" + HOST + b"\r\n"),
     *_behind_bodies("0.9", b"GET /smuggled\r\n\r\n"),
     *_behind_bodies("HTTP", SMUGGLED, good=True),
+    *_behind_bodies("HTTP and an empty line", b"\r\n" + SMUGGLED, good=True),
+    *_behind_bodies("HTTP and a bare CR", b"\r" + SMUGGLED),
     Case(
         "HTTP behind a body that quotes RTSP",
         _VERSION,

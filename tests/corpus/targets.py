@@ -120,6 +120,8 @@ PATHS = [
     _bad(b"/a/..;x=y/admin"),
     _bad(b"/a/.;/admin"),
     _bad(b"/a/%2e%2e;/admin"),
+    _bad(b"/a/..%3b/admin"),
+    _bad(b"/a/%2e%3Bx=y/admin"),
     _bad(b"/%00"),
     _bad(b"/a%00.png"),
     _bad(b"/%"),
@@ -140,6 +142,8 @@ PATHS = [
     _bad(b"/%e0%80%af", "RFC 3629 §3"),
     _bad(b"/%e0%80%ae/admin", "RFC 3629 §3"),
     _bad(b"/%f0%80%80%af", "RFC 3629 §3"),
+    _bad(b"/%f8%80%80%80%af", "RFC 3629 §3"),
+    _bad(b"/a/%fc%80%80%80%80%ae/admin", "RFC 3629 §3"),
 ]
 
 QUERIES = [

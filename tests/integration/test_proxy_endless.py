@@ -69,6 +69,23 @@ async def test_an_endless_request_ends(first: bytes, more: bytes, status: int) -
         assert not [received for received in upstream.requests if received.body]
 
 
+async def test_who_is_refused_and_goes_on_behind_its_body_gets_the_answer() -> None:
+    """A connection closed at the end of the body would be reset by what follows, and the answer be lost."""
+    async with running_proxy() as proxy, await proxy.connect() as client:
+        await client.say(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: money\r\nContent-Length: 5\r\n\r\n")
+        assert (await client.response()).status == 417
+        await client.say(b"hello")
+        # Nothing more comes, but the connection is not reset.
+        assert await client.reader.read() == b""
+        for _ in range(3):
+            await client.say(request())
+        async with asyncio.timeout(5):
+            assert proxy.listener.connections == 1
+            client.writer.close()
+            while proxy.listener.connections:
+                await asyncio.sleep(0.01)
+
+
 async def test_who_is_refused_and_does_not_leave_is_closed() -> None:
     async with running_proxy(options=HASTY) as proxy, await proxy.connect() as client:
         await client.say(b"NONSENSE\r\n\r\n")

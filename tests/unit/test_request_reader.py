@@ -187,3 +187,13 @@ async def test_nothing_begins_while_the_rest_of_a_body_is_read_behind_the_last_a
     connection.data_received(_GET)
     connection.connection_lost(None)
     assert exchanges.seen == ["GET"] * (_MOST - 1) + ["POST"]
+
+
+@pytest.mark.parametrize(("behind", "reasons"), [(b"\n", [None, None]), (b"", [None, Reason.BAD_REQUEST])])
+async def test_a_carriage_return_that_came_with_the_end_of_chunks_is_in_front_of_the_next_head(
+    behind: bytes, reasons: list[Reason | None]
+) -> None:
+    reader = await _reader()
+    for segment in (_CHUNKED, b"0\r\n\r", b"\n\r", behind + _GET):
+        reader.feed(segment)
+    assert [reason for _, _, reason in reader.waiting] == reasons

@@ -19,9 +19,9 @@ _REFUSED_IN_QUERY = re.compile(r"[^\x21-\x7e]|#|%(?![0-9A-Fa-f]{2})")
 _BARE_IN_QUERY = re.compile(rf"[^{_PCHAR}/?%]")
 _ESCAPE_OR_BARE = re.compile(rf"%(..)|[^{_PCHAR}/%]")
 _MANY_SLASHES = re.compile("//+")
-_OVERLONG = re.compile(r"%C[01]%[89AB]|%E0%[89]|%F0%8")
+_OVERLONG = re.compile(r"%C[01]%[89AB]|%E0%[89]|%F0%8|%F8%8[0-7]|%FC%8[0-3]")
 """UTF-8 that is longer than it may be (RFC 3629 §3), in which some upstreams read slashes and dots."""
-_DISGUISED_DOTS = re.compile(r"(?:/|%2F|%5C)\.\.?(?:;|%2F|%5C|/|$)")
+_DISGUISED_DOTS = re.compile(r"(?:/|%2F|%5C)\.\.?(?:;|%3B|%2F|%5C|/|$)")
 
 
 class BadPath(ValueError):

@@ -315,10 +315,14 @@ class ClientConnection(Connection):
             async with asyncio.timeout(self._options.lingering):
                 while await content.readany():
                     pass
-        except (TimeoutError, RequestPayloadError, ConnectionError, RuntimeError):
+        except (TimeoutError, ConnectionError, RuntimeError):
+            self._lingering = None
+            self.close()
+            return
+        except RequestPayloadError:
             pass
         self._lingering = None
-        self.close()
+        self._part()
 
     def _watch_unread(self) -> None:
         """Sees to it that what was written is taken in bounded time, though nobody waits for it."""

@@ -55,7 +55,8 @@ def body_length(message: Message) -> int:
 
 def is_of_http(message: Message, fed: bytes, *, first: bool) -> bool:
     """Whether the request line is one of RFC 9112 §3, with single spaces, and of HTTP: llhttp takes RTSP and ICE too,
-    and does not say which it was. `first`: nothing but empty lines (§2.2) is before that line in `fed`.
+    and does not say which it was; and a lone CR for one of the empty lines that may be in front (§2.2). `first`:
+    nothing but such lines is before that line in `fed`.
 
     Where else it stands is not known, and a body or a field may hold what looks like it. So if anything there may be
     such a line of another kind, it is taken for that.
@@ -63,8 +64,11 @@ def is_of_http(message: Message, fed: bytes, *, first: bool) -> bool:
     asked = f"{message.method} {message.path} ".encode("utf-8", "surrogateescape")
     line = asked + b"HTTP/"
     if first:
-        return fed.lstrip(b"\r\n").startswith(line)
+        rest = fed.lstrip(b"\r\n")
+        return rest.startswith(line) and b"\r" not in fed[: len(fed) - len(rest)].replace(b"\r\n", b"")
     single = _SPACES.sub(b" ", fed)
+    if b"\r" + asked in single.replace(b"\r\n", b""):
+        return False
     return 0 < fed.count(line) == single.count(line) and not any(asked + other in single for other in _OTHERS)
 
 

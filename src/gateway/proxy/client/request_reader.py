@@ -237,4 +237,4 @@ def _behind_request(request: tuple[Message, StreamReader], fed: bytes) -> tuple[
 
 def _behind_chunks(fed: bytes) -> bytes:
     """All of it, where there is anything behind a chunked body: its end looks as that of a head does."""
-    return b"" if fed.endswith(HEAD_END) or not fed.strip(b"\r\n") else fed
+    return b"" if fed.endswith(HEAD_END) or not (fed.strip(b"\r\n") or fed.endswith(b"\r")) else fed
