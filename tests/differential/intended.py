@@ -185,6 +185,12 @@ INTENDED = (
         dict.fromkeys(("304", "304 with a length"), ('client: ETag: none -> "a"', 'client: Etag: "a" -> none')),
         rule="RFC 9110 §5.1",
     ),
+    Intended(
+        "What ends with its connection and is cut short has to end otherwise.",
+        {"a truncated chunked response to HTTP/1.0": ("client: 200 OK -> 200 OK, cut off",)},
+        changelog="A response to HTTP/1.0 that ends with its connection and was cut short ended by a reset",
+        rule="RFC 9112 §6.3 rule 8, §8",
+    ),
 )
 
 WAITING = (

@@ -254,6 +254,17 @@ async def test_close_delimited_is_chunked_for_1_1_and_close_delimited_for_1_0() 
             assert await client.rest() == b"hello"
 
 
+async def test_a_body_cut_short_is_no_clean_end_to_http_1_0_either() -> None:
+    """It ends with its connection there, so that nothing but a reset tells."""
+    said = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+    async with ScriptedUpstream(saying(said, close=True)) as upstream, running_proxy(upstream) as proxy:
+        async with await proxy.connect() as client:
+            await client.say(request(version="1.0"))
+            with pytest.raises(ConnectionResetError):
+                await client.reader.read()
+        assert (await proxy.record()).outcome is Outcome.BROKEN
+
+
 async def test_http_1_0() -> None:
     async with ScriptedUpstream() as upstream, running_proxy(upstream) as proxy:
         async with await proxy.connect() as client:

@@ -307,6 +307,7 @@ class Exchange:
         start = self._start(response, framed, answer, whole or b"")
         self._status = response.status
         if whole is None:
+            connection.is_end = length is None and not (chunked or response.bodiless)
             self._goes_on()
             self._when(self._stream(attempt, response, start, chunked=chunked), self._over)
             return

@@ -18,6 +18,7 @@ from gateway.core.model import Reason
 from gateway.pipeline.peer_certificate import BadCertificate, PeerCertificate, peer_certificate
 from gateway.proxy.client.facts import Entrance, Inbound, Message
 from gateway.proxy.client.request_reader import HEAD_END, RequestReader
+from gateway.proxy.client.sockets import reset_at_close
 from gateway.proxy.http.forwarded import plain_address
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.wire.alarm import Alarm
@@ -78,6 +79,8 @@ class ClientConnection(Connection):
         self._stuck_timer: asyncio.TimerHandle | None = None
         self._lingering: asyncio.Task[None] | None = None
         self.busy = False
+        self.is_end = False
+        """Whether nothing but the connection's end says where the response ends (RFC 9112 §6.3 rule 8)."""
         self.entrance = entrance
         self.certificate: PeerCertificate | None = None
         """The client's, verified."""
@@ -273,6 +276,8 @@ class ClientConnection(Connection):
         """Ends the connection at once, so that nobody takes what was sent for complete."""
         self._closing = True
         self._reader.stop()
+        if self.is_end and self.transport is not None:
+            reset_at_close(self.transport)
         super().abort()
 
     def close(self) -> None:

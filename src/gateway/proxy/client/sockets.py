@@ -1,9 +1,11 @@
-"""Listening sockets, bound early: a taken port is an error before anything else has begun."""
+"""Sockets: those that listen are bound early, so that a taken port is an error before anything else has begun."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
+import struct
 
 
 class ListenError(Exception):
@@ -30,6 +32,13 @@ def prepare(listening: socket.socket) -> None:
     to be sent with more, and a peer that has vanished is noticed."""
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+def reset_at_close(transport: asyncio.Transport) -> None:
+    """Has the peer of this connection learn of its end by an error (socket(7))."""
+    connected = transport.get_extra_info("socket")
+    if connected is not None:
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _bound(family: socket.AddressFamily, address: tuple[str, int], *, dual: bool) -> socket.socket:
