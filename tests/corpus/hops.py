@@ -214,6 +214,7 @@ MAX_FORWARDS = [
 
 OURS = [
     _stripped("X-Gateway", b"X-Gateway-User: root\r\n", "x-gateway-user", rule=_OURS),
+    _stripped("Proxy, of which CGI makes HTTP_PROXY", b"Proxy: http://evil.test\r\n", "proxy", rule=_OURS),
     _stripped("token of Consul", b"X-Consul-Token: x\r\n", "x-consul-token", rule=_OURS),
     _stripped("X-Forwarded-Prefix", b"X-Forwarded-Prefix: /x\r\n", "x-forwarded-prefix", rule=_OURS),
     _stripped("X-Forwarded-Anything", b"X-Forwarded-User: root\r\n", "x-forwarded-user", rule=_OURS),

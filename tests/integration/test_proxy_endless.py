@@ -48,12 +48,13 @@ async def _until_refused(client: LiteralClient, first: bytes, more: bytes) -> in
         (b"GET / HTTP/1.1\r\nX", b"y" * 4000, 431),
         (CHUNKED, b"0" * 100, 408),
         (CHUNKED + b"5;", b"a" * 100, 408),
+        (CHUNKED + b"5;", b"a" * 60_000, 400),
         (CHUNKED + b"0\r\n", b"X: y\r\n" * 50, 400),
         (CHUNKED + b"0\r\nX: ", b"y" * 4000, 400),
     ],
     ids=[
-        "empty lines", "method", "target", "fields", "value", "name", "chunk size", "chunk extension", "trailers",
-        "trailer",
+        "empty lines", "method", "target", "fields", "value", "name", "chunk size", "chunk extension",
+        "fast chunk extension", "trailers", "trailer",
     ],
 )  # fmt: skip
 async def test_an_endless_request_ends(first: bytes, more: bytes, status: int) -> None:
@@ -136,3 +137,12 @@ async def test_pipelined_requests_wait_where_they_are() -> None:
         go_on.set()
         for _ in range(100):
             assert (await client.response()).status == 200
+
+
+async def test_a_body_of_chunks_of_a_byte_is_no_endless_one() -> None:
+    """Five bytes in six are framing; with an extension of a signature's length, in a chunk of a usual size, few are."""
+    small, signed = b"1\r\nx\r\n" * 50_000, b"2000;chunk-signature=" + b"a" * 64 + b"\r\n" + b"x" * 8192 + b"\r\n"
+    async with ScriptedUpstream() as upstream, running_proxy(upstream) as proxy:
+        assert (await proxy.ask(CHUNKED + small + b"0\r\n\r\n")).status == 200
+        assert (await proxy.ask(CHUNKED + signed * 40 + b"0\r\n\r\n")).status == 200
+        assert [len(each.body) for each in upstream.requests] == [50_000, 40 * 8192]

@@ -85,6 +85,8 @@ def test_an_instances_fields() -> None:
         ("Transfer-Encoding", "Chunked"),
         ("X-A", "1"),
         ("X-Gateway-B", "1"),
+        ("X_Gateway_B", "1"),
+        ("x_consul_token", "1"),
         ("Set-Cookie", "a"),
         ("Set-Cookie", "b\tc"),
         ("X-Raw", "caf\udce9"),

@@ -145,7 +145,7 @@ class _Body:
         self._data = data
         self._begun = False
         self.length: int | None = len(data)
-        self.complete = True
+        self.complete = self.replayable = True
 
     def whole(self) -> bytes:
         return self._data

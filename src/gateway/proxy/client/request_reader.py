@@ -29,6 +29,12 @@ _HEAD_KEPT = 1 << 19
 """Bytes of an unfinished head, and of the end of a body in front of it, that are kept to find its first line in."""
 
 
+_CHUNKS_SPARE = 1 << 16
+_CHUNKS_SHARE = 8
+"""Of a chunked body, the sizes, extensions and line ends of chunks may come to so many bytes, and to so many times the
+body besides: a chunk of one byte needs five more. Nothing else bounds an extension, which nobody reads."""
+
+
 class RequestReader:
     """It begins nothing: who feeds it looks afterwards at what waits, and whether there is room."""
 
@@ -44,6 +50,8 @@ class RequestReader:
         """The body of the last request that was read."""
         self._payload_length = 0
         """The bytes that it has if its head says so, else 0."""
+        self._chunked = 0
+        """Bytes that came behind its head."""
         self.plain = True
         """What comes is for the parser, nothing waits to be fed to it, and what it reads may begin."""
         self.deaf = False
@@ -189,12 +197,11 @@ class RequestReader:
                 self._misread(Reason.BAD_REQUEST)
                 return [], False, b""
         last = messages[-1][1] if messages else self.payload
+        self._chunked = 0 if messages else self._chunked + len(data)
         if not last.is_eof():
-            length = body_length(messages[-1][0]) if messages else self._payload_length
-            if not length and self._connection is not None and self._connection.reading_paused:
-                # The parser stopped at what filled the stream, and goes on with the rest when it is fed again. Behind
-                # a body of known length there is no rest: it was fed by itself.
-                self._fed, self._head_first = fed[:_HEAD_KEPT], False
+            # A body of known length has nothing behind it: it was fed by itself.
+            if not (body_length(messages[-1][0]) if messages else self._payload_length):
+                self._chunks_go_on(last, fed)
         elif not upgrade and not (messages and fed.endswith(HEAD_END)):
             if messages:
                 self._head_begins(*_behind_request(messages[-1], fed), begun)
@@ -203,6 +210,14 @@ class RequestReader:
             else:
                 self._head_begins(_behind_chunks(fed[last.total_bytes - body_before :]), False, begun)
         return messages, upgrade, tail
+
+    def _chunks_go_on(self, body: StreamReader, fed: bytes) -> None:
+        if self._connection is not None and self._connection.reading_paused:
+            # The parser stopped at what filled the stream, and goes on with the rest when it is fed again.
+            self._fed, self._head_first = fed[:_HEAD_KEPT], False
+        elif self._chunked > _CHUNKS_SPARE + (1 + _CHUNKS_SHARE) * body.total_bytes:
+            self._misread(Reason.BAD_REQUEST)
+            body.set_exception(RequestPayloadError("more of its chunks than of the body"))
 
     def _head_begins(self, fed: bytes, head_first: bool, begun: bool) -> None:
         """With what was fed, unless that is nothing. `begun`: it had before."""

@@ -33,10 +33,12 @@ _FORWARDING = frozenset({"forwarded", "via", "x-real-ip", "x-request-id"})
 _FORWARDING_PREFIX = "x-forwarded-"
 _OURS_PREFIX = "x-gateway-"
 _OURS = frozenset({"x-consul-token"})
+_HTTPOXY = frozenset({"proxy"})
+"""No field of HTTP: CGI makes HTTP_PROXY of it, which programs take for the proxy that they are to use."""
 
 _PASS, _DROP, _KEEP = range(3)
 _REQUEST_ACTION = {
-    **dict.fromkeys(HOP_BY_HOP | _FRAMING | _TRACE_CONTEXT | _OURS, _DROP),
+    **dict.fromkeys(HOP_BY_HOP | _FRAMING | _TRACE_CONTEXT | _OURS | _HTTPOXY, _DROP),
     **dict.fromkeys(_FORWARDING, _KEEP),
     **dict.fromkeys((_FORWARDING_PREFIX + part for part in ("for", "host", "port", "proto")), _KEEP),
     **dict.fromkeys(("accept", "accept-encoding", "accept-language", "cookie", "user-agent", "content-type"), _PASS),
@@ -135,6 +137,7 @@ def sift_response(received: Iterable[Field]) -> list[Field]:
         if not is_safe_value(value):
             raise BadField("a response field's value holds control characters")
         lower = name.lower()
+        plain = lower.replace("_", "-") if "_" in lower else lower
         if lower in _RESPONSE_DROPPED:
             if lower == "connection":
                 named = (named or set()).union(element.lower() for element in elements((value,)))
@@ -142,7 +145,7 @@ def sift_response(received: Iterable[Field]) -> list[Field]:
                 if coded or value.lower() != "chunked":
                     raise BadField("a response has a transfer coding other than chunked")
                 coded = True
-        elif not lower.startswith(_OURS_PREFIX):
+        elif not plain.startswith(_OURS_PREFIX) and plain not in _OURS:
             passed.append(pair)
     if named:
         return [pair for pair in passed if pair[0].lower() not in named]

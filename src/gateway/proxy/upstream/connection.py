@@ -6,6 +6,7 @@ import asyncio
 from typing import Protocol
 
 from aiohttp.streams import StreamReader
+from aiohttp.tcp_helpers import tcp_keepalive
 
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.upstream.response_reader import BadResponse, ResponseReader
@@ -84,6 +85,12 @@ class UpstreamConnection(Connection):
         super().abort()
 
     # --- events of the transport ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A tunnel without a time-out ends, too, when the instance has vanished."""
+        super().connection_made(transport)
+        if self.transport is not None:
+            tcp_keepalive(self.transport)
 
     def data_received(self, data: bytes) -> None:
         exchange = self._exchange

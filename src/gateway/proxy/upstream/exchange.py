@@ -242,8 +242,17 @@ class UpstreamExchange:
         self.fail(UpstreamFailure(FailureKind.TRUNCATED, detail))
 
     def _never_sent(self, what: str) -> None:
-        connection = self._connection
+        """Nobody has seen the request: it goes out on another connection, whatever its method, unless this was a new
+        one, or bytes of its body are gone."""
+        connection, body = self._connection, self._request.body
         assert connection is not None
+        if connection.requests > 1 and self._upload is None and (body is None or body.replayable):
+            self._pool.discard(connection)
+            self._connection = None
+            if body is not None:
+                body.restart()
+            self.begin()
+            return
         kind = FailureKind.STALE_CONNECTION if connection.requests > 1 else FailureKind.CONNECT_FAILURE
         self.fail(UpstreamFailure(kind, f"{self._pool.authority} {what}"))
 

@@ -39,6 +39,10 @@ class UpstreamBody(Protocol):
     def complete(self) -> bool:
         """Whether the whole body has been received."""
 
+    @property
+    def replayable(self) -> bool:
+        """Whether all that was read so far is kept."""
+
     def whole(self) -> bytes | None:
         """The body, if all of it is at hand; else it has to be read by `chunks`."""
 
