@@ -5,7 +5,7 @@
 The yardstick is the same core with the hook cut out of its source. A second copy of that shows what is noise. All
 variants take turns in each round, and each ratio is of one round, so that a machine that speeds up or slows down
 harms none of them; printed are the median, the quartiles, and the ratio of the best times of all. Time is CPU time,
-the journal's thread included.
+the journal's thread included. All variants are interpreted.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import ast
 import asyncio
 import gc
 import importlib
+import os
 import random
 import statistics
 import sys
@@ -29,6 +30,7 @@ from typing import Any
 from multidict import CIMultiDict
 
 import gateway.core
+from gateway.build import COMPILED
 from gateway.discovery.regex import compile_full_match
 from gateway.journal import checkpoint
 from gateway.journal.monitor import Monitor
@@ -96,14 +98,16 @@ class _Copy(MetaPathFinder, Loader):
         sys.meta_path.insert(0, self)
 
     def find_spec(self, name: str, _path: object, _target: object = None) -> ModuleSpec | None:
-        is_package = name == self._package
-        if not is_package and not name.startswith(f"{self._package}."):
+        if name != self._package and not name.startswith(f"{self._package}."):
             return None
-        return ModuleSpec(name, self, is_package=is_package)
+        return ModuleSpec(name, self, is_package=self._place(name).is_dir())
+
+    def _place(self, name: str) -> Path:
+        return _CORE.joinpath(*name.removeprefix(self._package).split("."))
 
     def exec_module(self, module: ModuleType) -> None:
-        stem = module.__name__.removeprefix(self._package).lstrip(".") or "__init__"
-        path = _CORE / f"{stem}.py"
+        place = self._place(module.__name__)
+        path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
         mover = self._kind(self._package)
         tree = ast.fix_missing_locations(mover.visit(ast.parse(path.read_text(encoding="utf-8"))))
         self.cuts += mover.cuts
@@ -216,4 +220,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if COMPILED:
+        # A copy is interpreted, and would be compared with what is not: begin again, from the sources.
+        sources = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        os.execve(sys.executable, [sys.executable, "-m", "benchmarks.tracing", *sys.argv[1:]], sources)
     main()
