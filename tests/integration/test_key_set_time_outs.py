@@ -182,5 +182,5 @@ async def test_an_issuer_that_has_no_answer_any_more(trouble: str) -> None:
         assert record.reason is Reason.UNAUTHENTICATED
         assert record.detail is not None
         assert record.detail.startswith("the token is refused: ")
-        assert await world.refused(with_new()) < TIMEOUT / 2, "the issuer is not asked again for an unknown key so soon"
-        assert world.issuer.asked == 2
+        await world.refused(with_new())
+        assert world.issuer.asked == 2, "the issuer is not asked again for an unknown key so soon"
