@@ -8,7 +8,6 @@ import pytest
 from aiohttp import http_parser
 
 from gateway.app.workers.board import Board
-from gateway.build import COMPILED
 from gateway.core.model import Outcome
 from gateway.pipeline.stage import Pipelines
 from gateway.proxy.client.sockets import ListenError
@@ -141,7 +140,6 @@ async def test_stop_may_be_called_twice() -> None:
         await proxy.listener.stop()
 
 
-@pytest.mark.skipif(COMPILED, reason="breaks a method, which a compiled class does not allow")
 async def test_an_error_of_our_own_is_500_without_a_word_about_it(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,7 +148,7 @@ async def test_an_error_of_our_own_is_500_without_a_word_about_it(
         def fail(*_: object) -> None:
             raise RuntimeError("secret")
 
-        monkeypatch.setattr(proxy.upstream, "_pool", fail)
+        monkeypatch.setattr(proxy.records, "view_age", fail)
         response = await client.ask(request())
         assert response.status == 500
         assert b"internal_error" in response.body

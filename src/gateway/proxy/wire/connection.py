@@ -147,12 +147,12 @@ class Connection(asyncio.Protocol):
 
     def _pause_transport(self) -> None:
         if self.transport is not None:
-            with suppress(RuntimeError, NotImplementedError):
+            with suppress(RuntimeError):
                 self.transport.pause_reading()
 
     def _resume_transport(self) -> None:
         if self.transport is not None:
-            with suppress(RuntimeError, NotImplementedError):
+            with suppress(RuntimeError):
                 self.transport.resume_reading()
 
     # --- events of the transport ---
