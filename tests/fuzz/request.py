@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import Any
 
 from aiohttp.streams import StreamReader
 
@@ -18,6 +17,7 @@ from gateway.proxy.http.refusals import Refused
 from gateway.proxy.options import ProxyOptions
 from tests.corpus import chunks, framing, hops, syntax, targets
 from tests.support.second_opinion import requests
+from tests.support.wire import Wire
 
 SEEDS = [
     case.sent
@@ -28,38 +28,6 @@ SEEDS = [
 FOUND: list[bytes] = []
 
 _OPTIONS = ProxyOptions("edge-1", max_line=500, max_field=500, max_fields=12)
-
-
-class _Wire(asyncio.Transport):
-    """No socket: what is written is of no interest here."""
-
-    _closing = False
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - asyncio's
-        return ("127.0.0.1", 1) if name == "peername" else default
-
-    def is_closing(self) -> bool:
-        return self._closing
-
-    def close(self) -> None:
-        self._closing = True
-
-    abort = close
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        pass
-
-    def can_write_eof(self) -> bool:
-        return False
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self) -> None:
-        pass
 
 
 class _Forwarder:
@@ -97,7 +65,7 @@ def fuzz(data: bytes) -> None:
 
 async def _fuzz(data: bytes) -> None:
     connection = ClientServer(_Forwarder(), _OPTIONS).factory(Entrance("http", 80))()
-    connection.connection_made(_Wire())
+    connection.connection_made(Wire())
     cut = data[0] if data else 0
     for piece in (data[1:cut], data[max(1, cut) :]):
         if piece:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 from aiohttp.streams import StreamReader
 from hypothesis import example, given
@@ -19,6 +18,7 @@ from gateway.proxy.client.facts import Entrance, Message
 from gateway.proxy.client.server import ClientServer
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.upstream.response_reader import BadResponse, ResponseReader
+from tests.support.wire import Wire
 
 _OPTIONS = ProxyOptions("edge-1", max_line=200, max_field=200, max_fields=8)
 _GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -60,39 +60,10 @@ class _Taken:
         pass
 
 
-class _Wire(asyncio.Transport):
-    """No socket: what is asked of one here, and how bytes come, is up to the test."""
-
-    _closing = False
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - asyncio's
-        return ("127.0.0.1", 1) if name == "peername" else default
-
-    def is_closing(self) -> bool:
-        return self._closing
-
-    def close(self) -> None:
-        self._closing = True
-
-    abort = close
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def can_write_eof(self) -> bool:
-        return False
-
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self) -> None:
-        pass
-
-
 async def _begun(segments: Sequence[bytes]) -> list[object]:
     taken = _Taken()
     connection = ClientServer(taken, _OPTIONS).factory(Entrance("http", 80))()
-    connection.connection_made(_Wire())
+    connection.connection_made(Wire())
     for segment in segments:
         connection.data_received(segment)
     connection.connection_lost(None)

@@ -15,6 +15,7 @@ from gateway.proxy.client.server import ClientServer
 from gateway.proxy.options import ProxyOptions
 from gateway.proxy.wire.connection import Connection
 from gateway.proxy.wire.outbox import Outbox
+from tests.support.wire import Wire
 
 _OPTIONS = ProxyOptions("edge-1", read_buffer=1000)
 _GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -131,31 +132,6 @@ async def test_bodies_are_not_kept_once_they_are_read(segments: list[bytes]) -> 
     assert reader._fed == b"GET /b"
 
 
-class _Shut(asyncio.Transport):
-    """Takes everything, and tells nothing."""
-
-    def get_extra_info(self, name: str, default: object = None) -> object:
-        return ("127.0.0.1", 1) if name == "peername" else default
-
-    def is_closing(self) -> bool:
-        return False
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self) -> None:
-        pass
-
-
 class _LastIsThePost:
     """Keeps the first request waiting, and answers the others at once: to a POST it is the last answer (Exchanges)."""
 
@@ -179,7 +155,7 @@ class _LastIsThePost:
 async def test_nothing_begins_while_the_rest_of_a_body_is_read_behind_the_last_answer() -> None:
     exchanges = _LastIsThePost()
     connection = ClientServer(exchanges, _OPTIONS).factory(Entrance("http", 80))()
-    connection.connection_made(_Shut())
+    connection.connection_made(Wire())
     # The body fills its stream, which is therefore not told that it is complete.
     connection.data_received(_GET * (_MOST - 1) + _POST + _BODY + _GET)
     assert exchanges.seen == ["GET"]
